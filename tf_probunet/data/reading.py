@@ -1,0 +1,156 @@
+"""tf.data pipelines over a dataset folder: random training examples, and every image with all its graders."""
+
+import contextlib
+
+import numpy as np
+import tensorflow as tf
+
+from tf_probunet.data.augment import Augmentation, augment
+from tf_probunet.data.dataset import DatasetInfo
+from tf_probunet.data.verify import find_damage
+
+
+def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, augmentation=Augmentation(), seed=0,
+                     start_step=0) -> tf.data.Dataset:
+    """Endless batches for `fit`: shuffled images, each with one grader drawn at random, cropped and augmented.
+
+    Everything random follows from `seed` and the position in the stream (each pass over the data is a permutation
+    that is computed, not drawn), so a pipeline that starts at `start_step` goes on exactly as an unbroken one would
+    have, at once. The encoded records of the split are held in memory: 8 KB for a LIDC crop with four masks.
+
+    Args:
+        info: of the dataset folder.
+        split: for instance "train".
+        batch_size: B.
+        crop_size: (height, width), or None for whole images.
+        augmentation: what may happen to an example.
+        seed: of shuffling, grader and augmentation.
+        start_step: batches to skip.
+    Returns:
+        dataset of (images [B, height, width, C] float32, segmentations [B, height, width] int32).
+    """
+    crop_size = _check_crop(info, split, crop_size)
+    num_images = info.num_images(split)
+    records = _load_records(info, split)
+
+    def example(position):
+        epoch, index = position // num_images, position % num_images
+        order_seed = tf.cast(tf.stack([tf.constant(seed, tf.int64), epoch]), tf.int32)
+        index = tf.random.experimental.index_shuffle(index, order_seed, num_images - 1)
+        seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), position]), 2)
+        image, segmentation = _parse(info, records[index], grader_seed=seeds[0])
+        return augment(image, segmentation, seeds[1], crop_size, augmentation, info.ignore_label)
+
+    stream = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
+    return (
+        stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def evaluation_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, limit=None) -> tf.data.Dataset:
+    """Every image of a split once, in the order of the files, with all its graders.
+
+    Args:
+        info: of the dataset folder.
+        split: for instance "val".
+        batch_size: images in a batch; the last may have fewer.
+        crop_size: (height, width) of the central crop, or None for whole images.
+        limit: take this many images, evenly spread over the split; None for all.
+    Returns:
+        dataset of dicts: image [B, height, width, C] float32; segmentations [B, R, height, width] int32, R the
+        largest number of graders in the batch; grader_weights [B, R] float32, 1/R' for an image's R' graders and 0
+        for padding; source_id and group [B] string.
+    """
+    crop_size = _check_crop(info, split, crop_size)
+    records = _record_dataset(info, split)
+    num_images = info.num_images(split)
+    if limit is not None and limit < num_images:
+        # Image i is taken when i * limit / num_images passes an integer: spread over patients, same ones each time.
+        records = records.enumerate().filter(lambda i, _: (i * limit) % num_images < limit).map(lambda _, r: r)
+
+    def example(record):
+        parsed = _parse(info, record)
+        height, width = crop_size
+        start = (tf.shape(parsed["image"])[:2] - tf.constant(crop_size)) // 2
+        parsed["image"] = tf.slice(parsed["image"], [start[0], start[1], 0], [height, width, -1])
+        parsed["segmentations"] = tf.slice(parsed["segmentations"], [0, start[0], start[1]], [-1, height, width])
+        return parsed
+
+    padding = {"image": 0.0, "segmentations": info.ignore_label, "grader_weights": 0.0, "source_id": "", "group": ""}
+    num_batches = -(-min(num_images, limit or num_images) // batch_size)
+    return (
+        records.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        .padded_batch(batch_size, padding_values=padding)
+        .apply(tf.data.experimental.assert_cardinality(num_batches))
+        .prefetch(2)
+    )
+
+
+@contextlib.contextmanager
+def explain_damage(info: DatasetInfo):
+    """Turns TensorFlow's errors about an unreadable shard into one that names file, record and remedy."""
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+        for split in info.splits:
+            for path in info.shard_paths(split):
+                damage = find_damage(path)
+                if damage:
+                    raise OSError(f"{damage} Copy the dataset again or prepare it anew: {info.folder}.") from error
+        raise
+
+
+def _record_dataset(info, split):
+    return tf.data.TFRecordDataset([str(path) for path in info.shard_paths(split)], buffer_size=1 << 20)
+
+
+def _load_records(info, split):
+    """All encoded records of a split, [n] string."""
+    with explain_damage(info):
+        return tf.constant(np.array(list(_record_dataset(info, split).as_numpy_iterator()), dtype=object))
+
+
+def _check_crop(info, split, crop_size):
+    size = info.image_size(split)
+    if crop_size is None:
+        if size is None:
+            raise ValueError(f"Images of split {split!r} in {info.folder} differ in size: pass a crop_size.")
+        return size
+    if size is not None and any(crop > side for crop, side in zip(crop_size, size, strict=True)):
+        raise ValueError(
+            f"The crop of {crop_size[0]}x{crop_size[1]} is larger than the images of {info.folder}, "
+            f"{size[0]}x{size[1]}. Choose a crop that fits."
+        )
+    return tuple(crop_size)
+
+
+def _parse(info, record, grader_seed=None):
+    """Decodes a record: one random grader's segmentation with `grader_seed`, all that it holds without."""
+    features = tf.io.parse_single_example(record, {
+        "image/encoded": tf.io.FixedLenFeature([], tf.string),
+        "image/source_id": tf.io.FixedLenFeature([], tf.string),
+        "group": tf.io.FixedLenFeature([], tf.string),
+        "segmentation/encoded": tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True),
+    })
+    depth = tf.uint16 if info.image.bits == 16 else tf.uint8
+    image = tf.io.decode_png(features["image/encoded"], channels=info.image.channels, dtype=depth)
+    image = info.image.to_float(image)
+    encoded = features["segmentation/encoded"]
+    if grader_seed is not None:
+        grader = tf.random.stateless_uniform((), grader_seed, maxval=tf.size(encoded), dtype=tf.int32)
+        return image, tf.cast(_decode_mask(encoded[grader]), tf.int32)
+    segmentations = tf.map_fn(_decode_mask, encoded, fn_output_signature=tf.TensorSpec([None, None], tf.uint8))
+    num_graders = tf.size(encoded)
+    return {
+        "image": image,
+        "segmentations": tf.cast(segmentations, tf.int32),
+        "grader_weights": tf.ones([num_graders]) / tf.cast(num_graders, tf.float32),
+        "source_id": features["image/source_id"],
+        "group": features["group"],
+    }
+
+
+def _decode_mask(encoded):
+    return tf.io.decode_png(encoded, channels=1)[..., 0]

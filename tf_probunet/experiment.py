@@ -1,0 +1,174 @@
+"""One flat frozen record of everything that decides a training run, with its defaults, flags and file."""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from pathlib import Path
+
+from tf_probunet.data.augment import Augmentation
+from tf_probunet.staging import replace_file
+
+FILE_NAME = "experiment.json"
+PRECISIONS = ("float32", "mixed_bfloat16")
+SCHEDULES = ("piecewise", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a training run; defaults are the paper's for LIDC-IDRI (appendix H.1).
+
+    Model fields are the arguments of `tf_probunet.models.ProbabilisticUNet`; augmentation fields those of
+    `tf_probunet.data.augment.Augmentation`.
+    """
+
+    name: str = "custom"
+    # Model
+    num_classes: int = 2
+    image_channels: int = 1
+    channels: tuple[int, ...] = (32, 64, 128, 256, 512)
+    num_convs: int = 3
+    latent_dim: int = 6
+    combiner_channels: tuple[int, ...] = (32, 32)
+    segmentation_encoding: str = "foreground"
+    upsampling: str = "bilinear"
+    initializer: str = "orthogonal"
+    log_sigma_clip: float | None = None
+    # Objective
+    beta: float = 1.0
+    weight_decay: float = 1e-5
+    # Data
+    crop_size: tuple[int, int] = (128, 128)
+    batch_size: int = 32
+    rotation: float = 0.0
+    mirror: bool = False
+    scale: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+    shift: float | None = None
+    gamma: tuple[float, float] = (1.0, 1.0)
+    gamma_probability: float = 0.0
+    # Optimisation
+    steps: int = 240_000
+    learning_rate: float = 1e-4
+    schedule: str = "piecewise"
+    schedule_boundaries: tuple[int, ...] = ()
+    schedule_values: tuple[float, ...] = ()
+    warmup_steps: int = 0
+    clipnorm: float | None = None
+    ema_momentum: float | None = None
+    precision: str = "float32"
+    seed: int = 0
+    # Validation, every `steps_per_epoch` steps
+    steps_per_epoch: int = 1000
+    validation_images: int = 64
+    validation_samples: int = 16
+
+    def __post_init__(self):
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _convert(field.name, getattr(self, field.name), hints[field.name]))
+        for field, allowed in (("precision", PRECISIONS), ("schedule", SCHEDULES)):
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"{field} must be one of {', '.join(allowed)}. Received: {getattr(self, field)!r}.")
+        if len(self.schedule_boundaries) != len(self.schedule_values):
+            raise ValueError(
+                f"schedule_boundaries and schedule_values go in pairs: from each step on, that rate. Received: "
+                f"{len(self.schedule_boundaries)} and {len(self.schedule_values)}."
+            )
+        for field in ("steps", "steps_per_epoch", "batch_size", "validation_images", "validation_samples"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1. Received: {getattr(self, field)}.")
+
+    @property
+    def num_epochs(self) -> int:
+        """Validations in a run; an epoch here is `steps_per_epoch` steps, not a pass over the data."""
+        return -(-self.steps // self.steps_per_epoch)
+
+    @property
+    def augmentation(self) -> Augmentation:
+        return Augmentation(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Augmentation)})
+
+    def model_arguments(self) -> dict:
+        """Constructor arguments of the model."""
+        names = ("num_classes", "image_channels", "channels", "num_convs", "latent_dim", "combiner_channels",
+                 "segmentation_encoding", "upsampling", "initializer", "log_sigma_clip", "beta", "weight_decay", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    def replace(self, **overrides) -> "Experiment":
+        """A copy with some fields changed; an unknown field is a `ValueError` that names the near ones.
+
+        Values may be text, as flags are: "5e-4", "24,48,96", "none", "true".
+        """
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in overrides:
+            if name not in known:
+                raise ValueError(unknown("Experiment field", name, known))
+        return dataclasses.replace(self, **overrides)
+
+    def save(self, folder) -> None:
+        """Writes `experiment.json` into a run folder."""
+        with replace_file(Path(folder) / FILE_NAME) as file:
+            json.dump(dataclasses.asdict(self), file, indent=1)
+            file.write("\n")
+
+    @classmethod
+    def load(cls, folder) -> "Experiment":
+        """Reads `experiment.json` from a run folder."""
+        path = Path(folder) / FILE_NAME
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"Not a run: {folder} has no {FILE_NAME}. Expected a folder that `probunet train --run` made."
+            )
+        return cls().replace(**json.loads(path.read_text(encoding="utf-8")))
+
+    def differences(self, other: "Experiment") -> list[str]:
+        """One line for each field in which two experiments differ."""
+        return [
+            f"{field.name}: {getattr(self, field.name)!r} here, {getattr(other, field.name)!r} there"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+
+def unknown(kind: str, name: str, known) -> str:
+    """An error text about a name that is none of `known`, with the near ones."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"Unknown {kind} {name!r}. " + (
+        f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(known))}."
+    )
+
+
+def _convert(name, value, hint):
+    """`value`, perhaps text or a JSON list, as the annotated type; a `ValueError` names the field."""
+    try:
+        return _as_type(value, hint)
+    except (TypeError, ValueError) as error:
+        expected = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+        raise ValueError(f"Field {name} must be {expected}. Received: {value!r}.") from error
+
+
+def _as_type(value, hint):
+    if isinstance(hint, types.UnionType):  # "float | None" is the only kind of union here
+        inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+        return None if value is None or value == "none" else _as_type(value, inner)
+    if typing.get_origin(hint) is tuple:
+        items = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
+        args = typing.get_args(hint)
+        if args[-1] is Ellipsis:
+            return tuple(_as_type(item, args[0]) for item in items)
+        if len(items) != len(args):
+            raise ValueError(f"{len(args)} values")
+        return tuple(_as_type(item, arg) for item, arg in zip(items, args, strict=True))
+    if hint is bool:
+        text = str(value).lower()
+        if text not in ("true", "false", "1", "0"):
+            raise ValueError(text)
+        return text in ("true", "1")
+    if hint is int:
+        if isinstance(value, float) and value != int(value):
+            raise ValueError(value)
+        return int(value)
+    if hint is float and isinstance(value, bool):
+        raise ValueError(value)
+    return hint(value)

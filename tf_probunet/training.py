@@ -1,0 +1,168 @@
+"""Trains an experiment through `model.fit` into a run folder that survives a kill."""
+
+import os
+import time
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tf_probunet import callbacks
+from tf_probunet.data.dataset import DatasetInfo
+from tf_probunet.data.reading import evaluation_dataset, explain_damage, training_dataset
+from tf_probunet.experiment import FILE_NAME, Experiment
+from tf_probunet.models import ProbabilisticUNet
+from tf_probunet.staging import disk_errors
+
+BEST_WEIGHTS = "best.weights.h5"
+LAST_WEIGHTS = "last.weights.h5"
+CHECKPOINTS = "checkpoints"
+
+
+def build_model(experiment: Experiment) -> ProbabilisticUNet:
+    """The model of an experiment, its variables made and initialised from the experiment's seed."""
+    keras.utils.set_random_seed(experiment.seed)
+    model = ProbabilisticUNet(dtype=experiment.precision, **experiment.model_arguments())
+    model.build()
+    return model
+
+
+def build_optimizer(experiment: Experiment) -> keras.optimizers.Optimizer:
+    """Adam with the experiment's schedule, clipping and moving average."""
+    return keras.optimizers.Adam(
+        learning_rate=_Schedule(experiment),
+        global_clipnorm=experiment.clipnorm,
+        use_ema=experiment.ema_momentum is not None,
+        ema_momentum=experiment.ema_momentum or 0.99,
+    )
+
+
+class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up to the base rate, then a cosine to zero or piecewise constant rates."""
+
+    def __init__(self, experiment):
+        self.experiment = experiment
+
+    def __call__(self, step):
+        experiment, step = self.experiment, tf.cast(step, tf.float32)
+        if experiment.schedule == "cosine":
+            done = tf.minimum(step / experiment.steps, 1.0)
+            rate = experiment.learning_rate * 0.5 * (1 + tf.cos(3.14159265 * done))
+        else:
+            rate = tf.constant(experiment.learning_rate)
+            for boundary, value in zip(experiment.schedule_boundaries, experiment.schedule_values, strict=True):
+                rate = tf.where(step < boundary, rate, value)
+        return rate * tf.minimum((step + 1) / max(1, experiment.warmup_steps), 1.0)
+
+    def get_config(self):
+        return {"experiment": self.experiment}
+
+
+def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, resume=False, report=print):
+    """Trains a model; everything that it makes is in the run folder.
+
+    Args:
+        experiment: what to train.
+        data: dataset with splits "train" and "val".
+        run: folder to make; with `resume`, the folder of a run that was stopped, which goes on from its last epoch.
+        resume: go on instead of starting.
+        report: called with lines of text for the user.
+    Returns:
+        the model, with the best weights by energy distance on the validation images.
+    Raises:
+        FileExistsError: the run folder is there and `resume` is off.
+        ValueError: the experiment does not fit the data, or differs from the run's.
+        FloatingPointError: the loss became NaN or infinite.
+    """
+    run = Path(run)
+    _check_data(experiment, data)
+    _open_run(experiment, run, resume)
+    model = build_model(experiment)
+    model.compile(build_optimizer(experiment))
+    model.optimizer.build(model.trainable_variables)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    manager = tf.train.CheckpointManager(checkpoint, str(run / CHECKPOINTS), max_to_keep=2)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+    step = int(model.optimizer.iterations)
+    first_epoch = step // experiment.steps_per_epoch
+    history = callbacks.History(run / "history.csv", first_epoch)
+    if resume:
+        report(f"Resuming {run} at step {step} of {experiment.steps}.")
+    report(
+        f"{experiment.name}: {model.count_params():,} parameters, {data.num_images('train'):,} training images, "
+        f"crops {experiment.crop_size[0]}x{experiment.crop_size[1]}, batch {experiment.batch_size}, "
+        f"{experiment.steps} steps, {experiment.precision}."
+    )
+    validation = evaluation_dataset(data, "val", experiment.batch_size, crop_size=experiment.crop_size,
+                                    limit=experiment.validation_images)
+    steps = training_dataset(data, "train", experiment.batch_size, crop_size=experiment.crop_size,
+                             augmentation=experiment.augmentation, seed=experiment.seed, start_step=step)
+    with explain_damage(data), disk_errors(run):
+        model.fit(
+            steps,
+            initial_epoch=first_epoch,
+            epochs=experiment.num_epochs,
+            steps_per_epoch=experiment.steps_per_epoch,
+            shuffle=False,  # the pipeline has shuffled
+            verbose=0,
+            callbacks=[
+                callbacks.StopOnNonFinite(run),
+                callbacks.Progress(experiment.num_epochs * experiment.steps_per_epoch, step, report),
+                callbacks.Validation(validation, experiment.validation_samples, experiment.seed),
+                callbacks.BestWeights(run / BEST_WEIGHTS, history.best("val_energy_distance")),
+                history,
+                callbacks.ReportEpoch(report),
+                callbacks.ProgressPlot(run / "progress.png", history),
+                keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
+                callbacks.Checkpoints(manager),  # last: what it saves is a whole epoch
+            ],
+        )
+        model.save_weights(run / LAST_WEIGHTS)
+    model.load_weights(run / BEST_WEIGHTS)
+    return model
+
+
+def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS) -> tuple[Experiment, ProbabilisticUNet]:
+    """The experiment of a run and its model with the best weights so far.
+
+    Args:
+        run: folder that `train` made.
+        weights: name of the weights file in it.
+    Raises:
+        OSError: no such run, or it has no weights yet.
+    """
+    run = Path(run)
+    experiment = Experiment.load(run)
+    path = run / weights
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} has no {weights} yet: no epoch was finished. Let the training go on: --resume.")
+    model = build_model(experiment)
+    model.load_weights(path)
+    return experiment, model
+
+
+def _check_data(experiment, data):
+    for split in ("train", "val"):
+        data.split(split)
+    for field, found in (("num_classes", data.num_classes), ("image_channels", data.image.channels)):
+        if getattr(experiment, field) != found:
+            raise ValueError(
+                f"The experiment has {field} {getattr(experiment, field)}, the dataset {data.folder} has {found}. "
+                f"Set --{field} {found} or choose another preset."
+            )
+
+
+def _open_run(experiment, run, resume):
+    started = (run / FILE_NAME).is_file()
+    if resume and not started:
+        raise FileNotFoundError(f"Nothing to resume: {run} has no {FILE_NAME}. Start without --resume.")
+    if resume:
+        differences = Experiment.load(run).differences(experiment)
+        if differences:
+            raise ValueError(f"{run} was started with another experiment. It differs in {'; '.join(differences)}.")
+    elif run.exists() and any(run.iterdir()):
+        raise FileExistsError(f"{run} already exists. Use --resume to go on with it, or choose another --run.")
+    else:
+        run.mkdir(parents=True, exist_ok=True)
+        experiment.save(run)

@@ -1,0 +1,89 @@
+"""The U-Net (Ronneberger et al. 2015) with the blocks of the Probabilistic U-Net, and its encoder alone."""
+
+import keras
+import tensorflow as tf
+
+from tf_probunet.blocks import ConvBlock, Downsample, Upsample
+
+
+class Encoder(keras.layers.Layer):
+    """The contracting path: a `ConvBlock` at each resolution, halving in between.
+
+    Args:
+        channels: filters of the block at each resolution, finest first.
+        num_convs: convolutions in a block.
+        initializer, weight_decay: see `tf_probunet.blocks.conv2d`.
+
+    Call arguments:
+        inputs: [B, H, W, C]; H and W multiples of 2 ** (len(channels) - 1).
+    Returns:
+        list of activations, finest first: [B, H / 2^i, W / 2^i, channels[i]].
+    """
+
+    def __init__(self, channels, *, num_convs=3, initializer="orthogonal", weight_decay=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = tuple(channels)
+        self.blocks = [
+            ConvBlock(filters, num_convs=num_convs, initializer=initializer, weight_decay=weight_decay,
+                      dtype=self.dtype_policy, name=f"block_{index}")
+            for index, filters in enumerate(self.channels)
+        ]
+        self.downsample = Downsample(dtype=self.dtype_policy, name="downsample")
+
+    def build(self, input_shape):
+        for block in self.blocks:
+            block.build(input_shape)
+            input_shape = (None, None, None, block.filters)
+
+    def call(self, inputs):
+        activations = []
+        for index, block in enumerate(self.blocks):
+            inputs = block(self.downsample(inputs) if index else inputs)
+            activations.append(inputs)
+        return activations
+
+
+class UNet(keras.layers.Layer):
+    """Encoder and decoder with concatenated skip connections; returns the last activation map, not logits.
+
+    Args:
+        channels: filters at each resolution, finest first; the decoder mirrors them.
+        num_convs: convolutions in a block.
+        upsampling: see `tf_probunet.blocks.Upsample`.
+        initializer, weight_decay: see `tf_probunet.blocks.conv2d`.
+
+    Call arguments:
+        inputs: images [B, H, W, C]; H and W multiples of 2 ** (len(channels) - 1).
+    Returns:
+        features [B, H, W, channels[0]].
+
+    Example:
+        >>> import numpy as np
+        >>> UNet((8, 16, 32))(np.zeros((2, 32, 64, 1), "float32")).shape
+        TensorShape([2, 32, 64, 8])
+    """
+
+    def __init__(self, channels, *, num_convs=3, upsampling="bilinear", initializer="orthogonal",
+                 weight_decay=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = tuple(channels)
+        options = dict(num_convs=num_convs, initializer=initializer, weight_decay=weight_decay,
+                       dtype=self.dtype_policy)
+        self.encoder = Encoder(self.channels, name="encoder", **options)
+        self.upsample = Upsample(upsampling, dtype=self.dtype_policy, name="upsample")
+        self.decoder_blocks = [
+            ConvBlock(filters, name=f"decoder_block_{index}", **options)
+            for index, filters in enumerate(self.channels[:-1])
+        ]
+
+    def build(self, input_shape):
+        self.encoder.build(input_shape)
+        for index, block in enumerate(self.decoder_blocks):
+            block.build((None, None, None, self.channels[index] + self.channels[index + 1]))
+
+    def call(self, inputs):
+        activations = self.encoder(inputs)
+        hidden = activations.pop()
+        for block, skip in zip(reversed(self.decoder_blocks), reversed(activations), strict=True):
+            hidden = block(tf.concat([skip, self.upsample(hidden)], axis=-1))
+        return hidden
