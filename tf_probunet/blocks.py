@@ -71,11 +71,17 @@ class ConvBlock(keras.layers.Layer):
         return inputs
 
 
-class Downsample(keras.layers.AveragePooling2D):
-    """Halves height and width: bilinear interpolation at 1/2 with half-pixel centres *is* the mean of 2x2 pixels."""
+class Downsample(keras.layers.Layer):
+    """Halves height and width: bilinear interpolation at 1/2 with half-pixel centres *is* the mean of 2x2 pixels.
 
-    def __init__(self, **kwargs):
-        super().__init__(pool_size=2, strides=2, padding="valid", **kwargs)
+    Call arguments:
+        inputs: [B, H, W, C].
+    Returns:
+        [B, H // 2, W // 2, C]; the last row or column of an odd size is dropped.
+    """
+
+    def call(self, inputs):
+        return tf.nn.avg_pool2d(inputs, ksize=2, strides=2, padding="VALID")
 
 
 class Upsample(keras.layers.Layer):

@@ -155,6 +155,12 @@ class BestWeights(keras.callbacks.Callback):
             partial.unlink(missing_ok=True)
 
 
+def read_history(path) -> list[dict[str, float]]:
+    """Rows of a `history.csv`, one an epoch."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
 class History(keras.callbacks.Callback):
     """`history.csv`: one row an epoch, rewritten whole each time; rows past `first_epoch` are replayed ones."""
 
@@ -163,9 +169,7 @@ class History(keras.callbacks.Callback):
         self.path = Path(path)
         self.rows = []
         if self.path.is_file():
-            with open(self.path, encoding="utf-8", newline="") as file:
-                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-            self.rows = [row for row in rows if row["epoch"] <= first_epoch]
+            self.rows = [row for row in read_history(self.path) if row["epoch"] <= first_epoch]
         self._start = time.time()
 
     def best(self, name):

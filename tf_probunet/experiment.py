@@ -1,14 +1,13 @@
 """One flat frozen record of everything that decides a training run, with its defaults, flags and file."""
 
 import dataclasses
-import difflib
 import json
 import types
 import typing
 from pathlib import Path
 
-from tf_probunet.data.augment import Augmentation
 from tf_probunet.staging import replace_file
+from tf_probunet.suggest import unknown
 
 FILE_NAME = "experiment.json"
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -86,7 +85,10 @@ class Experiment:
         return -(-self.steps // self.steps_per_epoch)
 
     @property
-    def augmentation(self) -> Augmentation:
+    def augmentation(self):
+        """The fields of `tf_probunet.data.augment.Augmentation`, as one."""
+        from tf_probunet.data.augment import Augmentation  # here, so that flags are known without TensorFlow
+
         return Augmentation(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Augmentation)})
 
     def model_arguments(self) -> dict:
@@ -129,14 +131,6 @@ class Experiment:
             for field in dataclasses.fields(self)
             if getattr(self, field.name) != getattr(other, field.name)
         ]
-
-
-def unknown(kind: str, name: str, known) -> str:
-    """An error text about a name that is none of `known`, with the near ones."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"Unknown {kind} {name!r}. " + (
-        f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(known))}."
-    )
 
 
 def _convert(name, value, hint):

@@ -81,14 +81,14 @@ def sample_sheet(cases, path, *, title, num_samples=8, classes=2) -> None:
     columns = 1 + graders + num_samples + 1
     figure, axes = plt.subplots(len(cases), columns, figsize=(1.35 * columns, 1.5 * len(cases) + 0.7), squeeze=False,
                                 layout="constrained")
-    for row, case in zip(axes, cases, strict=True):
+    for number, (row, case) in enumerate(zip(axes, cases, strict=True)):
         shown = case["image"] if case["image"].shape[-1] == 3 else case["image"][..., 0]
         names = ["image", *[f"grader {i + 1}" for i in range(graders)],
                  *[f"sample {i + 1}" for i in range(num_samples)], "mean probability"]
         masks = [None, *(case["segmentations"] if graders else ()), *case["samples"][:num_samples], None]
         for column, (axis, name, mask) in enumerate(zip(row, names, masks, strict=True)):
             axis.set(xticks=[], yticks=[])
-            if row is axes[0]:
+            if number == 0:
                 axis.set_title(name, fontsize=8)
             if column == columns - 1:
                 drawn = axis.imshow(case["probability"], vmin=0, vmax=1, cmap="magma")

@@ -6,7 +6,8 @@ project where both are silent or a smaller machine is meant (docs/deviations.md 
 
 import dataclasses
 
-from tf_probunet.experiment import Experiment, unknown
+from tf_probunet.experiment import Experiment
+from tf_probunet.suggest import unknown
 
 
 @dataclasses.dataclass(frozen=True)

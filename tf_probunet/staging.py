@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -22,13 +23,21 @@ def stage_folder(final: str | os.PathLike) -> Path:
     if final.exists():
         raise FileExistsError(f"{final} already exists and is never written over. Choose another name or remove it.")
     final.parent.mkdir(parents=True, exist_ok=True)
-    for stale in final.parent.glob(f".{final.name}.partial-*"):
-        if not _is_alive(stale.name.rsplit("-", 1)[1]):
-            shutil.rmtree(stale, ignore_errors=True)
+    _sweep(final)
     staging = final.parent / f".{final.name}.partial-{os.getpid()}"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     return staging
+
+
+def _sweep(final: Path) -> None:
+    """Removes what processes that are dead now were writing beside `final`."""
+    for stale in final.parent.glob(f".{glob.escape(final.name)}.partial-*"):
+        if not _is_alive(stale.name.rsplit("-", 1)[1]):
+            if stale.is_dir() and not stale.is_symlink():
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                stale.unlink(missing_ok=True)
 
 
 def _is_alive(pid: str) -> bool:
@@ -48,6 +57,7 @@ def replace_file(final: str | os.PathLike, mode: str = "w", **options):
     """Opens a file beside `final` for writing and renames it over `final` when the block ends without an error."""
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(final)
     partial = final.parent / f".{final.name}.partial-{os.getpid()}"
     if "b" not in mode:
         options.setdefault("encoding", "utf-8")

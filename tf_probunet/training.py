@@ -1,5 +1,6 @@
 """Trains an experiment through `model.fit` into a run folder that survives a kill."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -12,11 +13,12 @@ from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage, training_dataset
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.models import ProbabilisticUNet
-from tf_probunet.staging import disk_errors
+from tf_probunet.staging import disk_errors, replace_file
 
 BEST_WEIGHTS = "best.weights.h5"
 LAST_WEIGHTS = "last.weights.h5"
 CHECKPOINTS = "checkpoints"
+DATA_FACTS = "data.json"
 
 
 def build_model(experiment: Experiment) -> ProbabilisticUNet:
@@ -76,7 +78,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
     """
     run = Path(run)
     _check_data(experiment, data)
-    _open_run(experiment, run, resume)
+    _open_run(experiment, data, run, resume)
     model = build_model(experiment)
     model.compile(build_optimizer(experiment))
     model.optimizer.build(model.trainable_variables)
@@ -123,12 +125,13 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
     return model
 
 
-def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS) -> tuple[Experiment, ProbabilisticUNet]:
+def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS, precision=None) -> tuple[Experiment, ProbabilisticUNet]:
     """The experiment of a run and its model with the best weights so far.
 
     Args:
         run: folder that `train` made.
         weights: name of the weights file in it.
+        precision: of the model; the experiment's if not given.
     Raises:
         OSError: no such run, or it has no weights yet.
     """
@@ -137,7 +140,7 @@ def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS) -> tuple[Experiment, 
     path = run / weights
     if not path.is_file():
         raise FileNotFoundError(f"{run} has no {weights} yet: no epoch was finished. Let the training go on: --resume.")
-    model = build_model(experiment)
+    model = build_model(experiment.replace(precision=precision or experiment.precision))
     model.load_weights(path)
     return experiment, model
 
@@ -153,7 +156,7 @@ def _check_data(experiment, data):
             )
 
 
-def _open_run(experiment, run, resume):
+def _open_run(experiment, data, run, resume):
     started = (run / FILE_NAME).is_file()
     if resume and not started:
         raise FileNotFoundError(f"Nothing to resume: {run} has no {FILE_NAME}. Start without --resume.")
@@ -165,4 +168,6 @@ def _open_run(experiment, run, resume):
         raise FileExistsError(f"{run} already exists. Use --resume to go on with it, or choose another --run.")
     else:
         run.mkdir(parents=True, exist_ok=True)
-        experiment.save(run)
+        with replace_file(run / DATA_FACTS) as file:
+            json.dump(data.facts(), file, indent=1)
+        experiment.save(run)  # last: a run exists once this file does

@@ -1,0 +1,1 @@
+"""The `probunet` command, a file a verb; no logic of its own."""

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections import Counter
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_probunet.data.format_checks import check_info, check_record, check_settings
 from tf_probunet.staging import disk_errors, stage_folder
 
 FORMAT = "tf_probunet.dataset/1"
@@ -37,6 +39,18 @@ class ImageEncoding:
     unit: str = "grey level"
     low: float = 0.0
     high: float = 255.0
+
+    def __post_init__(self):
+        if self.channels not in (1, 3, 4) or self.bits not in (8, 16):
+            raise ValueError(
+                f"Images are PNGs of 1, 3 or 4 channels and 8 or 16 bits. Received: channels={self.channels!r}, "
+                f"bits={self.bits!r}."
+            )
+        numbers = (self.scale, self.offset, self.low, self.high)
+        if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
+            raise ValueError(f"scale, offset, low and high must be finite numbers. Received: {numbers}.")
+        if not self.scale or self.low == self.high:
+            raise ValueError(f"scale must not be 0 and low not be high: nothing could be told apart. Received: {self}.")
 
     def to_float(self, stored: tf.Tensor | np.ndarray):
         """Maps stored integers of any shape to float32 network input."""
@@ -80,6 +94,18 @@ class DatasetInfo:
     def num_classes(self) -> int:
         return len(self.classes)
 
+    def facts(self) -> dict:
+        """What a model trained on this data must remember of it, as JSON values."""
+        return {
+            "source": self.source,
+            "licence": self.licence,
+            "classes": list(self.classes),
+            "ignore_label": self.ignore_label,
+            "image": dataclasses.asdict(self.image),
+            "preparation": self.preparation,
+            "num_images": {split: self.num_images(split) for split in self.splits},
+        }
+
     def split(self, name: str) -> dict:
         """The entry of one split; a `ValueError` names the splits that exist."""
         if name not in self.splits:
@@ -117,20 +143,27 @@ def load_info(folder: str | os.PathLike) -> DatasetInfo:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}). Prepare the dataset again.") from error
-    if content.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {content.get('format')!r}; expected {FORMAT!r}. Prepare it again.")
-    info = DatasetInfo(
-        folder=folder,
-        classes=tuple(content["classes"]),
-        ignore_label=content["ignore_label"],
-        image=ImageEncoding(**content["image"]),
-        splits=content["splits"],
-        source=content["source"],
-        licence=content["licence"],
-        preparation=content["preparation"],
-    )
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}). Copy the folder again or prepare it anew.") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise ValueError(f"{path} has format {found!r}; expected {FORMAT!r}. Prepare it again.")
+    try:
+        check_info(content)
+        info = DatasetInfo(
+            folder=folder,
+            classes=tuple(content["classes"]),
+            ignore_label=content["ignore_label"],
+            image=ImageEncoding(**content["image"]),
+            splits=content["splits"],
+            source=content["source"],
+            licence=content["licence"],
+            preparation=content["preparation"],
+        )
+    except (TypeError, ValueError) as error:  # TypeError: fields of ImageEncoding
+        raise ValueError(
+            f"{path} is damaged or was edited: {error}. Copy the folder again or prepare it anew."
+        ) from error
     missing = [path for split in info.splits for path in info.shard_paths(split) if not path.is_file()]
     if missing:
         raise FileNotFoundError(
@@ -173,12 +206,14 @@ class DatasetWriter(contextlib.AbstractContextManager):
 
     def __init__(self, output, *, classes, splits, source, licence, preparation, image=ImageEncoding(),
                  ignore_label=255, records_per_shard=512):
+        facts = {"source": source, "licence": licence, "preparation": preparation}
+        check_settings(tuple(classes), ignore_label, tuple(splits), records_per_shard, facts)
         self.output = Path(output)
         self.classes = tuple(classes)
         self.image = image
         self.ignore_label = ignore_label
         self.records_per_shard = records_per_shard
-        self._facts = {"source": source, "licence": licence, "preparation": preparation}
+        self._facts = facts
         self._splits = {name: _SplitWriter(name) for name in splits}
         self._group_split: dict[str, str] = {}
         self._source_ids: set[str] = set()
@@ -190,9 +225,12 @@ class DatasetWriter(contextlib.AbstractContextManager):
 
     def write(self, split: str, record: Record) -> None:
         """Appends one record. Raises `ValueError` for what a reader could not use, `OSError` when the disk is full."""
+        if self._staging is None:
+            raise ValueError(f"The writer of {self.output} is not open. Write inside of its `with` block.")
         if split not in self._splits:
             raise ValueError(f"Unknown split {split!r}; this writer has {', '.join(self._splits)}.")
-        self._check(split, record)
+        check_record(record, self.image, len(self.classes), self.ignore_label)
+        self._check_unique(split, record)
         with disk_errors(self.output):
             self._splits[split].write(self._staging, _encode(record), record, self.records_per_shard)
 
@@ -205,6 +243,7 @@ class DatasetWriter(contextlib.AbstractContextManager):
             for split in self._splits.values():
                 split.abandon()
             shutil.rmtree(self._staging, ignore_errors=True)  # gone already when the rename succeeded
+            self._staging = None
 
     def _close(self):
         splits = {name: split.close(self._staging) for name, split in self._splits.items()}
@@ -223,34 +262,18 @@ class DatasetWriter(contextlib.AbstractContextManager):
         info.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         os.rename(self._staging, self.output)
 
-    def _check(self, split, record):
-        image, segmentations = record.image, record.segmentations
-        dtype = np.dtype(f"uint{self.image.bits}")
-        if image.ndim != 3 or image.shape[2] != self.image.channels or image.dtype != dtype:
-            raise ValueError(
-                f"{record.source_id}: image is {image.dtype} {list(image.shape)}; expected {dtype} "
-                f"[H, W, {self.image.channels}]."
-            )
-        if segmentations.ndim != 3 or segmentations.shape[1:] != image.shape[:2] or not len(segmentations):
-            raise ValueError(
-                f"{record.source_id}: segmentations have shape {list(segmentations.shape)}; expected "
-                f"[R, {image.shape[0]}, {image.shape[1]}] with R >= 1, the size of the image."
-            )
-        labels = set(np.unique(segmentations).tolist()) - set(range(len(self.classes))) - {self.ignore_label}
-        if labels or segmentations.dtype != np.uint8:
-            raise ValueError(
-                f"{record.source_id}: segmentations are {segmentations.dtype} with labels {sorted(labels)} that are "
-                f"no class; expected uint8 in 0..{len(self.classes) - 1} or {self.ignore_label} (ignored)."
-            )
+    def _check_unique(self, split, record):
         if record.source_id in self._source_ids:
             raise ValueError(f"source_id {record.source_id!r} was written twice. Give each image its own.")
-        self._source_ids.add(record.source_id)
-        earlier = self._group_split.setdefault(record.group, split)
+        earlier = self._group_split.get(record.group, split)
         if earlier != split:
             raise ValueError(
                 f"Group {record.group!r} is in split {earlier!r} and in {split!r}. Splits must not share a group "
-                "(patient, city): images of one group are alike, and the evaluation would be too good to be true."
+                "(patient, city): images of one group are alike, and the evaluation would be too good to be true. "
+                "Write the whole group to one split."
             )
+        self._source_ids.add(record.source_id)
+        self._group_split[record.group] = split
 
 
 class _SplitWriter:

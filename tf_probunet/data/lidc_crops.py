@@ -7,7 +7,10 @@ stand above `images/`; their names become the splits.
 import csv
 import dataclasses
 import io
+import math
+import os
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -21,6 +24,7 @@ SOURCE = (
     "(Armato et al. 2011/2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX)"
 )
 LICENCE = "CC BY 3.0"
+SPLITS = ("train", "val", "test")
 PROVENANCE = {"series_instance_uid": str, "z_mm": float, "pixel_spacing_mm": float, "annotation_ids": str}
 
 
@@ -29,11 +33,16 @@ class _Tree:
 
     def __init__(self, source: Path):
         self.source = source
+        self.split = ""  # of what no folder inside of the source names
         self._zip = None
         if source.is_dir():
             self.names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
+            self.split = _split_name(source.resolve().parts)
         elif zipfile.is_zipfile(source):
-            self._zip = zipfile.ZipFile(source)
+            try:
+                self._zip = zipfile.ZipFile(source)
+            except zipfile.BadZipFile as error:
+                raise OSError(f"{source} is a damaged zip file ({error}). Copy it again.") from error
             self.names = [name for name in self._zip.namelist() if not name.endswith("/")]
         else:
             what = "is not a zip file" if source.exists() else "does not exist"
@@ -59,8 +68,8 @@ def prepare_lidc_crops(sources, output, *, val_fraction=0.15, seed=0, progress=l
     """Writes a dataset folder from crops of the public layout; masks stay what they were, bit for bit.
 
     Args:
-        sources: folders or zips. Where a `train/`, `val/` or `test/` folder stands above `images/`, it names the
-            split; otherwise patients are split at random.
+        sources: folders or zips. Where a `train/`, `val/` or `test/` folder stands directly above `images/`, it names
+            the split; otherwise patients are split at random.
         output: dataset folder to make.
         val_fraction: share of the patients that become "val" when the layout names no split.
         seed: of that split.
@@ -69,14 +78,20 @@ def prepare_lidc_crops(sources, output, *, val_fraction=0.15, seed=0, progress=l
         OSError: a source is missing or unreadable, or the disk is full.
         ValueError: a mask is missing, sizes do not match, or a patient is in two splits.
     """
+    if isinstance(sources, (str, os.PathLike)):
+        sources = [sources]
+    if not 0 < val_fraction < 1:
+        raise ValueError(f"val_fraction must lie between 0 and 1. Received: {val_fraction}.")
     crops = [crop for source in sources for crop in _find(_Tree(Path(source)))]
+    if not crops:
+        raise ValueError("No sources were given. Expected at least one folder or zip of crops.")
     named = {crop.split for crop in crops}
     if named == {""}:
         crops = _split_by_patient(crops, val_fraction, seed)
     elif "" in named:
         raise ValueError(f"Some sources name their split ({', '.join(sorted(named - {''}))}), others do not.")
     crops.sort(key=lambda crop: (crop.patient, crop.image))
-    order = [name for name in ("train", "val", "test") if any(crop.split == name for crop in crops)]
+    order = [name for name in SPLITS if any(crop.split == name for crop in crops)]
     preparation = {"command": "prepare lidc-crops", "val_fraction": val_fraction if named == {""} else None,
                    "seed": seed}
     with DatasetWriter(output, classes=("background", "lesion"), splits=order, source=SOURCE, licence=LICENCE,
@@ -104,24 +119,53 @@ def _find(tree):
                 f"{tree.source}: {name} lacks {len(missing)} of its {NUM_GRADERS} masks, first {missing[0]}. Expected "
                 "one PNG a grader, black where the grader drew nothing."
             )
-        split = above[-1] if above and above[-1] in ("train", "val", "test") else ""
+        split = _split_name(above) if above else tree.split
         yield _Crop(tree, name, masks, split, path.parts[at + 1], facts.get(name, {}))
 
 
+def _split_name(folders):
+    return folders[-1] if folders and folders[-1] in SPLITS else ""
+
+
 def _read_index(tree):
-    """Facts by image name from `index.csv`, where the source has one."""
+    """Facts by image name from `index.csv`, where the source has one.
+
+    It names images from the root of the release, which may be above the source: they are looked up by what follows
+    the folder of `index.csv`, too.
+    """
     rows = {}
     for name in tree.names:
-        if PurePosixPath(name).name == "index.csv":
-            for row in csv.DictReader(io.StringIO(tree.read(name).decode("utf-8"))):
-                rows[row["image"]] = {key: cast(row[key]) for key, cast in PROVENANCE.items() if row.get(key)}
+        path = PurePosixPath(name)
+        if path.name != "index.csv":
+            continue
+        for number, row in enumerate(csv.DictReader(io.StringIO(tree.read(name).decode("utf-8"), newline="")), 2):
+            try:
+                facts = {key: _fact(key, row[key]) for key in PROVENANCE if row.get(key)}
+                image = row["image"]
+            except (KeyError, ValueError) as error:
+                raise ValueError(
+                    f"{tree.source}: {name}, line {number}: {error}. Expected a column 'image' and, where they are "
+                    f"there, numbers in z_mm and pixel_spacing_mm. Correct the line or remove {name}."
+                ) from error
+            rows[image] = facts
+            rows.setdefault(str(path.parent / image[max(image.find("images/"), 0) :]), facts)
     return rows
+
+
+def _fact(key, text):
+    value = PROVENANCE[key](text)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key} is {text!r}")
+    return value
 
 
 def _split_by_patient(crops, val_fraction, seed):
     patients = sorted({crop.patient for crop in crops})
     if len(patients) < 2:
-        raise ValueError(f"Only one patient ({patients[0]}): cannot make train and val without sharing it.")
+        raise ValueError(
+            f"Only one patient ({patients[0]}): cannot make train and val without sharing it. Expected two or more, or "
+            f"a {', '.join(SPLITS[:-1])} or {SPLITS[-1]} folder above images/ that names the split."
+        )
     num_val = min(max(1, round(val_fraction * len(patients))), len(patients) - 1)
     chosen = set(np.random.default_rng(seed).permutation(patients)[:num_val].tolist())
     return [
@@ -136,7 +180,7 @@ def _record(crop):
         if mask.shape != image.shape:
             raise ValueError(
                 f"{crop.tree.source}: {name} is {mask.shape[0]}x{mask.shape[1]}, but its image {crop.image} is "
-                f"{image.shape[0]}x{image.shape[1]}. Image and masks must have one size."
+                f"{image.shape[0]}x{image.shape[1]}. Image and masks must have one size. Copy the source again."
             )
     parts = PurePosixPath(crop.image).parts
     source_id = "/".join(parts[-2:]).removesuffix(".png")
@@ -145,7 +189,14 @@ def _record(crop):
 
 def _read_png(crop, name, mode):
     try:
-        with Image.open(io.BytesIO(crop.tree.read(name))) as image:
-            return np.asarray(image.convert(mode))
-    except (OSError, zipfile.BadZipFile) as error:
-        raise OSError(f"{crop.tree.source}: cannot read {name} ({error}). Copy the source again.") from error
+        with Image.open(io.BytesIO(crop.tree.read(name)), formats=["PNG"]) as image:
+            deep = image.mode.startswith(("I", "F"))
+            pixels = None if deep else np.asarray(image.convert(mode))
+    except (OSError, SyntaxError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:  # of Pillow and zip
+        raise OSError(f"{crop.tree.source}: cannot read {name} ({error or type(error).__name__}). Copy the source again.") from error
+    if deep:
+        raise ValueError(
+            f"{crop.tree.source}: {name} has more than 8 bits. Expected 8 bit images and masks, as in the release; "
+            "scale it to 0..255 first."
+        )
+    return pixels

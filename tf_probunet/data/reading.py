@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_probunet.data.augment import Augmentation, augment
 from tf_probunet.data.dataset import DatasetInfo
-from tf_probunet.data.verify import find_damage
+from tf_probunet.data.verify import shard_damage
 
 
 def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, augmentation=Augmentation(), seed=0,
@@ -30,6 +30,7 @@ def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, au
         dataset of (images [B, height, width, C] float32, segmentations [B, height, width] int32).
     """
     crop_size = _check_crop(info, split, crop_size)
+    _check_numbers(batch_size=(batch_size, 1), start_step=(start_step, 0))
     num_images = info.num_images(split)
     records = _load_records(info, split)
 
@@ -64,6 +65,7 @@ def evaluation_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, 
         for padding; source_id and group [B] string.
     """
     crop_size = _check_crop(info, split, crop_size)
+    _check_numbers(batch_size=(batch_size, 1), limit=(limit, 1))
     records = _record_dataset(info, split)
     num_images = info.num_images(split)
     if limit is not None and limit < num_images:
@@ -93,10 +95,11 @@ def explain_damage(info: DatasetInfo):
     """Turns TensorFlow's errors about an unreadable shard into one that names file, record and remedy."""
     try:
         yield
-    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError,
+            tf.errors.FailedPreconditionError) as error:  # the last: fewer records than dataset.json promised
         for split in info.splits:
-            for path in info.shard_paths(split):
-                damage = find_damage(path)
+            for shard in info.split(split)["shards"]:
+                damage = shard_damage(info, shard)
                 if damage:
                     raise OSError(f"{damage} Copy the dataset again or prepare it anew: {info.folder}.") from error
         raise
@@ -109,7 +112,12 @@ def _record_dataset(info, split):
 def _load_records(info, split):
     """All encoded records of a split, [n] string."""
     with explain_damage(info):
-        return tf.constant(np.array(list(_record_dataset(info, split).as_numpy_iterator()), dtype=object))
+        records = list(_record_dataset(info, split).as_numpy_iterator())
+        if len(records) != info.num_images(split):
+            raise tf.errors.DataLossError(
+                None, None, f"{len(records)} records in split {split!r} of {info.folder}, not {info.num_images(split)}"
+            )
+    return tf.constant(np.array(records, dtype=object))
 
 
 def _check_crop(info, split, crop_size):
@@ -118,12 +126,21 @@ def _check_crop(info, split, crop_size):
         if size is None:
             raise ValueError(f"Images of split {split!r} in {info.folder} differ in size: pass a crop_size.")
         return size
-    if size is not None and any(crop > side for crop, side in zip(crop_size, size, strict=True)):
-        raise ValueError(
-            f"The crop of {crop_size[0]}x{crop_size[1]} is larger than the images of {info.folder}, "
-            f"{size[0]}x{size[1]}. Choose a crop that fits."
-        )
-    return tuple(crop_size)
+    height, width = crop_size
+    _check_numbers(crop_height=(height, 1), crop_width=(width, 1))
+    for size in info.split(split)["image_sizes"]:
+        if height > size[0] or width > size[1]:
+            raise ValueError(
+                f"The crop of {height}x{width} is larger than images of split {split!r} in {info.folder}, "
+                f"{size[0]}x{size[1]}. Choose a crop that fits into every image."
+            )
+    return height, width
+
+
+def _check_numbers(**numbers):
+    for name, (value, least) in numbers.items():
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be at least {least}. Received: {value}.")
 
 
 def _parse(info, record, grader_seed=None):

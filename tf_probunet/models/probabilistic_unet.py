@@ -88,6 +88,10 @@ class ProbabilisticUNet(Segmenter):
         self.combiner = Combiner(num_classes, latent_dim, self.combiner_channels, name="combiner", **shared)
         self.trackers = [keras.metrics.Mean(name=name) for name in ("loss", "cross_entropy", "kl")]
 
+    @property
+    def metrics(self):
+        return self.trackers  # without Keras's own "loss", which this model's stands for
+
     def build(self, input_shape=None):
         if self.built:
             return
@@ -130,12 +134,10 @@ class ProbabilisticUNet(Segmenter):
         Returns:
             logits [B, M, H, W, K].
         """
-        images = self.check_images(images)
-        self.build()
+        images = self._ready(images)
         shape = (tf.shape(images)[0], num_samples, self.latent_dim)
-        return self.sample_from_noise(images, tf.random.stateless_normal(shape, self.check_seed(seed)))
+        return self._sample(images, tf.random.stateless_normal(shape, self.check_seed(seed), self.variable_dtype))
 
-    @tf.function(reduce_retracing=True)
     def sample_from_noise(self, images, noise):
         """`sample` with its randomness as an input: z = prior mean + prior stddev * noise.
 
@@ -145,9 +147,7 @@ class ProbabilisticUNet(Segmenter):
         Returns:
             logits [B, M, H, W, K].
         """
-        prior_mean, prior_stddev = self.prior_net(images)
-        latents = prior_mean[:, None] + prior_stddev[:, None] * noise  # [B, M, N]
-        return self.combiner(self.unet(images), latents)
+        return self._sample(self._ready(images), tf.cast(noise, self.variable_dtype))
 
     def features(self, images):
         """The U-Net's last activation map, [B, H, W, channels[0]]."""
@@ -211,31 +211,47 @@ class ProbabilisticUNet(Segmenter):
         if sample_weight is not None:
             cross_entropy, kl = cross_entropy * sample_weight, kl * sample_weight
         cross_entropy, kl = tf.reduce_mean(cross_entropy), tf.reduce_mean(kl)
-        loss = cross_entropy + self.beta * kl + tf.add_n([0.0, *self.losses])  # equation 4, plus weight decay
+        loss = cross_entropy + self.beta * kl + sum(self.losses)  # equation 4, plus weight decay
         return {"loss": loss, "cross_entropy": cross_entropy, "kl": kl}
 
     def train_step(self, data):
         images, segmentations, sample_weight = self._unpack(data)
         # Noise is a function of (seed, step), so a resumed run sees what an unbroken one would.
-        step = tf.cast(self.optimizer.iterations, tf.int32)
-        noise = tf.random.stateless_normal((tf.shape(images)[0], self.latent_dim), (self.seed, step))
+        noise = self._noise(images, tf.cast(self.optimizer.iterations, tf.int32))
         with tf.GradientTape() as tape:
             terms = self.objective(images, segmentations, noise, sample_weight)
-            scaled_loss = self.optimizer.scale_loss(terms["loss"])
+            # The optimizer sums gradients over replicas; the loss is a mean over the whole batch.
+            loss = terms["loss"] / tf.distribute.get_strategy().num_replicas_in_sync
+            scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_weights)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return self._track(terms, images)
 
     def test_step(self, data):
         images, segmentations, sample_weight = self._unpack(data)
-        noise = tf.random.stateless_normal((tf.shape(images)[0], self.latent_dim), (self.seed, -1))
-        return self._track(self.objective(images, segmentations, noise, sample_weight), images)
+        terms = self.objective(images, segmentations, self._noise(images, -1), sample_weight)
+        return self._track(terms, images)
+
+    def _noise(self, images, step):
+        """[B, N]: this replica's rows of the noise of the whole batch, the same on one replica as on several."""
+        batch_size, num_replicas = tf.shape(images)[0], tf.distribute.get_strategy().num_replicas_in_sync
+        shape = (batch_size * num_replicas, self.latent_dim)
+        noise = tf.random.stateless_normal(shape, (self.seed, step), self.variable_dtype)
+        if num_replicas == 1:
+            return noise
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group * batch_size
+        return noise[first : first + batch_size]
 
     def _unpack(self, data):
         images, segmentations, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if segmentations is None:
             raise ValueError("Training data must be (images, segmentations) pairs. Received images alone.")
         images = self.check_images(images)
+        if sample_weight is not None and len(sample_weight.shape) != 1:
+            raise ValueError(
+                f"sample_weight must be one number an image, [B]. Received: {list(sample_weight.shape)}. Mark pixels "
+                f"that shall not count with the ignore label, {self.ignore_label}."
+            )
         return images, self.check_segmentations(images, segmentations), sample_weight
 
     def _track(self, terms, images):
@@ -248,6 +264,15 @@ class ProbabilisticUNet(Segmenter):
     def _ready(self, images):
         self.build()
         return self.check_images(images)
+
+    # Each is a tf.function of its own, behind a method that checks: its relaxed shapes keep a new B, M, H or W from
+    # tracing anew.
+
+    @tf.function(reduce_retracing=True)
+    def _sample(self, images, noise):
+        prior_mean, prior_stddev = self.prior_net(images)
+        latents = prior_mean[:, None] + prior_stddev[:, None] * noise  # [B, M, N]
+        return self.combiner(self.unet(images), latents)
 
     @tf.function(reduce_retracing=True)
     def _features(self, images):

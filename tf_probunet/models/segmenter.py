@@ -1,7 +1,6 @@
 """The contract that every model of this package keeps, and the checks that they share."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 
@@ -63,9 +62,18 @@ class Segmenter(keras.Model):
 
         XLA is off unless asked for, because it makes the training step slower on CPUs.
         """
-        if kwargs.get("loss") is not None:
-            raise ValueError(f"{type(self).__name__} has its own objective; call compile() without `loss`.")
+        for argument in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if kwargs.get(argument) is not None:
+                raise ValueError(
+                    f"{type(self).__name__} has its own objective and metrics; call compile() without `{argument}`."
+                )
+        self.build()  # training steps call the parts, never the whole, so Keras would not
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config):
+        """Compiles a loaded model as the saved one was, which Keras leaves to models with a `compile` of their own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)  # so that the saved state finds its variables
 
     def check_images(self, images):
         """Returns images as a float tensor [B, H, W, C], or raises a `ValueError` that says what does not fit."""
@@ -97,18 +105,19 @@ class Segmenter(keras.Model):
 
     def check_seed(self, seed):
         """Returns the two integers of a stateless seed; a single integer means (integer, 0)."""
-        seed = (seed, 0) if isinstance(seed, (int, np.integer)) else seed
-        if np.shape(seed) != (2,):
+        tensor = tf.convert_to_tensor(seed)
+        if not tensor.dtype.is_integer or tensor.shape not in ((), (2,)):
             raise ValueError(f"seed must be an integer or two integers. Received: {seed!r}.")
-        return tf.cast(seed, tf.int32)
+        tensor = tf.cast(tensor, tf.int32)
+        return tensor if tensor.shape.rank else tf.stack([tensor, 0])
 
 
 def check_size(height, width, multiple):
     """Raises a `ValueError` unless height and width, where known, are multiples of `multiple`."""
     if all(size is None or (size and size % multiple == 0) for size in (height, width)):
         return
-    up = [-(-size // multiple) * multiple for size in (height, width)]
-    down = [size // multiple * multiple for size in (height, width)]
+    up = ["any" if size is None else max(-(-size // multiple), 1) * multiple for size in (height, width)]
+    down = ["any" if size is None else size // multiple * multiple for size in (height, width)]
     crop = f" or crop to {down[0]}x{down[1]}" if all(down) else ""
     raise ValueError(
         f"Image height and width must be multiples of {multiple} ({multiple.bit_length() - 1} downsamplings). "

@@ -1,0 +1,46 @@
+"""What several verbs share: flag definitions and a line of progress."""
+
+import sys
+import time
+
+from absl import flags
+
+
+def make_flags() -> flags.FlagValues:
+    """Flags of one verb, apart from those of every other."""
+    return flags.FlagValues()
+
+
+def progress(what, interval=2.0):
+    """A callback (done, total) that says now and then how far `what` is, on one line of a terminal."""
+    state = {"last": time.monotonic()}
+
+    def show(done, total):
+        now = time.monotonic()
+        if done < total and now - state["last"] < (interval if sys.stdout.isatty() else 10 * interval):
+            return
+        state["last"] = now
+        ending = "\r" if sys.stdout.isatty() and done < total else "\n"
+        print(f"{what}: {done}/{total} ({100 * done // total} %)", end=ending, flush=True)
+
+    return show
+
+
+def report(line):
+    """Prints a line at once, also into a file."""
+    print(line, flush=True)
+
+
+def crop(values):
+    """(height, width) of a --crop_size flag: None for whole images, one number for a square."""
+    if not values.crop_size:
+        return None
+    sizes = [int(size) for size in values.crop_size]
+    if len(sizes) > 2 or min(sizes) < 1:
+        raise ValueError(f"--crop_size is HEIGHT,WIDTH or one number. Received: {','.join(values.crop_size)}.")
+    return sizes[0], sizes[-1]
+
+
+def define_crop(values, help_text):
+    """Defines --crop_size, read back with `crop`."""
+    flags.DEFINE_list("crop_size", None, help_text, flag_values=values)

@@ -1,0 +1,159 @@
+"""The `probunet` command: finds the verb's file, parses its flags, and turns errors into one clear line."""
+
+import importlib
+import os
+import sys
+import tempfile
+import tempfile
+
+from absl import flags
+
+from tf_probunet.suggest import unknown
+
+from tf_probunet.suggest import unknown
+
+# TensorFlow reports missing GPUs and CPU features on every start; a user who wants that sets the variable.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+VERBS = {
+    "prepare phantom": "prepare_phantom",
+    "prepare lidc-crops": "prepare_lidc_crops",
+    "verify": "verify",
+    "presets": "presets",
+    "train": "train",
+    "evaluate": "evaluate",
+    "export": "export",
+    "sample": "sample",
+}
+SUMMARIES = {
+    "prepare phantom": "Make a small dataset without any CT: real contours over rendered images.",
+    "prepare lidc-crops": "Make a dataset from the public LIDC crops with four masks.",
+    "verify": "Check every byte and record of a dataset.",
+    "presets": "List the presets, or one preset's fields and their sources.",
+    "train": "Train a preset on a dataset into a run folder.",
+    "evaluate": "Measure a run's samples against all graders.",
+    "export": "Write a run as a SavedModel for TensorFlow Serving.",
+    "sample": "Draw segmentations of one image from a SavedModel.",
+}
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command line; returns the exit status: 0, 1 for a failure, 2 for a wrong command line."""
+    verb, rest = _split_verb(arguments)
+    if verb is None:
+        return rest
+    module = importlib.import_module(f"tf_probunet.cli.{VERBS[verb]}")
+    values = module.FLAGS
+    if "--help" in rest or "-h" in rest:
+        print(_help(verb, module))
+        return 0
+    try:
+        values.unparse_flags()
+        positional = values([verb, *rest])[1:]
+        missing = [name for name in getattr(module, "REQUIRED", ()) if values[name].value is None]
+        if missing:
+            raise flags.Error(f"--{missing[0]} is needed: {values[missing[0]].help}")
+        if positional and not getattr(module, "POSITIONAL", False):
+            raise flags.Error(f"unexpected argument {positional[0]!r}; flags are written --name value")
+    except flags.UnrecognizedFlagError as error:
+        return _fail(f"{unknown('flag', f'--{error.flagname}', [f'--{name}' for name in values])}\nSee: probunet {verb} "
+                     "--help", 2)
+    except flags.UnrecognizedFlagError as error:
+        return _fail(f"{unknown('flag', f'--{error.flagname}', [f'--{name}' for name in values])}\nSee: probunet {verb} "
+                     "--help", 2)
+    except flags.Error as error:
+        return _fail(f"{error}\nSee: probunet {verb} --help", 2)
+    try:
+        if getattr(module, "USES_TENSORFLOW", True):
+            _import_tensorflow_quietly()
+        return module.main(values, positional) or 0
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("PROBUNET_TRACEBACK"):
+            raise
+        return _fail(error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else error)
+
+
+def _import_tensorflow_quietly():
+    """Imports TensorFlow without the lines that its C++ part writes before any log level holds."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())  # now it matters
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _import_tensorflow_quietly():
+    """Imports TensorFlow without the lines that its C++ part writes before any log level holds."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())  # now it matters
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _split_verb(arguments):
+    """(verb, its arguments), or (None, exit status) when there is nothing to run."""
+    if not arguments or arguments[0] in ("help", "--help", "-h"):
+        if len(arguments) > 1:
+            return _split_verb([*arguments[1:], "--help"])
+        print(_overview())
+        return None, 0
+    words = next((count for count in (2, 1) if " ".join(arguments[:count]) in VERBS), None)
+    if words is None:
+        flagless = [word for word in arguments[:2] if not word.startswith("-")]
+        if flagless == ["prepare"]:
+            return None, _fail("prepare what? " + ", ".join(verb for verb in VERBS if verb.startswith("prepare")), 2)
+        name = " ".join(flagless) if flagless[:1] == ["prepare"] else arguments[0]
+        return None, _fail(unknown("command", name, VERBS) + "\nSee: probunet help", 2)
+    return " ".join(arguments[:words]), arguments[words:]
+
+
+def _overview():
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {SUMMARIES[verb]}" for verb in VERBS]
+    return "\n".join([
+        "probunet: the distribution over segmentations of an ambiguous image (Probabilistic U-Net).", "", *lines, "",
+        "probunet VERB --help tells a verb's flags. PROBUNET_TRACEBACK=1 shows where an error came from.",
+    ])
+
+
+def _help(verb, module):
+    lines = [f"probunet {verb} {module.USAGE}", "", SUMMARIES[verb], ""]
+    required = getattr(module, "REQUIRED", ())
+    hidden = {"help", "helpfull", "helpshort", "helpxml", "flagfile", "undefok", *getattr(module, "HIDDEN", ())}
+    optional = [name for name in module.FLAGS if name not in required and name not in hidden]
+    for name in (*required, *optional):
+        flag = module.FLAGS[name]
+        note = " (required)" if name in required else "" if flag.default is None else f" (default {flag.default})"
+        lines.append(f"  --{name}: {flag.help}{note}")
+    if hasattr(module, "EPILOGUE"):
+        lines += ["", module.EPILOGUE]
+    return "\n".join(lines)
+
+
+def _fail(message, status=1):
+    print(f"probunet: {message}", file=sys.stderr)
+    return status

@@ -1,0 +1,114 @@
+"""From an image file to segmentation hypotheses on disk."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tf_probunet import plots
+from tf_probunet.data.dataset import ImageEncoding
+from tf_probunet.export.exported import ExportedModel
+from tf_probunet.staging import disk_errors, stage_folder
+
+# Background black, then colours that are told apart without colour vision; as PNG palette, so that a mask both holds
+# its class numbers and shows them.
+PALETTE = [0, 0, 0, 230, 159, 0, 86, 180, 233, 0, 158, 115, 240, 228, 66, 0, 114, 178, 213, 94, 0, 204, 121, 167]
+
+
+def read_image(path: str | os.PathLike, encoding: ImageEncoding) -> np.ndarray:
+    """Reads PNG (8 or 16 bit) or NPY as network input.
+
+    Integers as wide as the training data's are mapped as those were. An 8-bit grey level model also takes 16-bit
+    images and the reverse, scaled by the full range; a model of physical units does not. Floats must be network
+    input already, 0..1.
+
+    Args:
+        path: a .png or .npy file; NPY holds [H, W] or [H, W, C].
+        encoding: of the model's training data.
+    Returns:
+        [H, W, C] float32.
+    Raises:
+        OSError: missing or unreadable. ValueError: of another kind than the model's images.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No such image: {path}. Expected a PNG (8 or 16 bit) or NPY file.")
+    stored = _read(path, encoding.channels)
+    stored = stored[..., None] if stored.ndim == 2 else stored
+    if stored.ndim != 3 or stored.shape[2] != encoding.channels:
+        raise ValueError(f"{path} has shape {list(stored.shape)}; expected [H, W, {encoding.channels}].")
+    if np.issubdtype(stored.dtype, np.floating):
+        if not np.isfinite(stored).all() or stored.min() < 0 or stored.max() > 1:
+            raise ValueError(
+                f"{path} holds floats from {np.nanmin(stored):.4g} to {np.nanmax(stored):.4g}; expected 0..1, finite. "
+                "Scale it as the training images were."
+            )
+        return stored.astype(np.float32)
+    bits = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}.get(stored.dtype)
+    if bits is None:
+        raise ValueError(f"{path} holds {stored.dtype}; expected uint8, uint16 or floats in 0..1.")
+    if bits != encoding.bits:
+        if encoding.unit != "grey level":
+            raise ValueError(f"{path} is {bits} bit; the model expects {encoding.bits} bit images in {encoding.unit}.")
+        return stored.astype(np.float32) / (2**bits - 1)
+    return np.asarray(encoding.to_float(stored), np.float32)
+
+
+def _read(path, channels):
+    try:
+        if path.suffix.lower() == ".npy":
+            return np.load(path, allow_pickle=False)
+        with Image.open(path) as image:
+            if image.mode.startswith("I"):  # 16 bit
+                return np.asarray(image).astype(np.uint16)
+            return np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except (OSError, ValueError) as error:
+        raise OSError(f"Cannot read {path} ({error}). Expected a PNG (8 or 16 bit) or NPY file.") from error
+
+
+def sample_to_folder(model: ExportedModel, image_path, output, *, num_samples=16, seed=0) -> list[Path]:
+    """Draws samples for one image and writes them; the folder appears when all is in it.
+
+    Writes sample_00.png .. (palette PNG whose values are the classes), samples.npy [M, H, W] uint8,
+    probabilities.npy [H, W, K] float32, probability.png (16 bit, of any foreground class) and, where matplotlib is
+    installed, figure.png.
+
+    Args:
+        model: exported model.
+        image_path: PNG or NPY.
+        output: folder to make.
+        num_samples: M.
+        seed: of the samples.
+    Returns:
+        the files.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1. Received: {num_samples}.")
+    image = read_image(image_path, model.image)
+    segmentations, probabilities = model.sample(image[None], num_samples, seed=(seed, 0))
+    samples, probability = segmentations[0], 1 - probabilities[0, ..., 0]
+    output = Path(output)
+    with disk_errors(output):
+        staging = stage_folder(output)
+        try:
+            for index, sample in enumerate(samples):
+                mask = Image.fromarray(sample, mode="P")
+                mask.putpalette(PALETTE)
+                mask.save(staging / f"sample_{index:02d}.png")
+            np.save(staging / "samples.npy", samples)
+            np.save(staging / "probabilities.npy", probabilities[0])
+            scaled = np.round(np.clip(probability, 0, 1) * 65535).astype(np.uint16)
+            Image.fromarray(scaled).save(staging / "probability.png")
+            if plots.is_available():
+                case = {"name": Path(image_path).name, "image": image, "segmentations": None, "samples": samples,
+                        "probability": probability}
+                present = np.mean([(sample > 0).any() for sample in samples])
+                plots.sample_sheet([case], staging / "figure.png", num_samples=8, classes=model.num_classes,
+                                   title=f"{model.manifest['name']} version {model.manifest['version']}: something is "
+                                         f"segmented in {100 * present:.0f} % of {num_samples} samples")
+            os.rename(staging, output)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return sorted(output.iterdir())
