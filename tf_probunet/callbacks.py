@@ -18,16 +18,13 @@ from tf_probunet.staging import replace_file
 @contextlib.contextmanager
 def averaged_weights(model):
     """Within the block the model has the moving average of its weights, where its optimizer keeps one."""
-    optimizer = model.optimizer
-    if not getattr(optimizer, "use_ema", False):
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
+    if not optimizer.use_ema:
         yield
         return
     raw = [variable.numpy() for variable in model.trainable_variables]
-    # The optimizer lists averages in the order of the variables that it was built with.
-    averages = optimizer._model_variables_moving_average
-    for variable, average in zip(model.trainable_variables, averages, strict=True):
-        variable.assign(average)
     try:
+        optimizer.finalize_variable_values(model.trainable_variables)
         yield
     finally:
         for variable, value in zip(model.trainable_variables, raw, strict=True):
@@ -57,6 +54,23 @@ class StopOnNonFinite(keras.callbacks.Callback):
                 f"so far are kept in {self.run}. Remedies: --log_sigma_clip 10, --clipnorm 1000, a lower "
                 "--learning_rate, or more --warmup_steps."
             )
+
+
+class LastStep(keras.callbacks.Callback):
+    """Ends training at a step, within an epoch where the epochs do not divide the run.
+
+    Args:
+        total_steps: of the run.
+        first_step: where this process starts.
+    """
+
+    def __init__(self, total_steps, first_step=0):
+        super().__init__()
+        self.total, self.step = total_steps, first_step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        self.model.stop_training = self.step >= self.total
 
 
 class Progress(keras.callbacks.Callback):
@@ -118,9 +132,7 @@ class Validation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs):
         distances, diversities = [], []
         with averaged_weights(self.model):
-            # One grader an image, in turn, stands for the training's random draw.
-            pairs = self.dataset.map(lambda batch: (batch["image"], batch["segmentations"][:, 0]))
-            losses = self.model.evaluate(pairs, return_dict=True, verbose=0)
+            losses = self.model.evaluate(self.dataset.map(_one_grader), return_dict=True, verbose=0)
             for index, batch in enumerate(self.dataset):
                 logits = self.model.sample(batch["image"], self.num_samples, seed=(self.seed, index))
                 result = energy_distance(
@@ -134,6 +146,24 @@ class Validation(keras.callbacks.Callback):
         logs["val_sample_diversity"] = float(np.mean(np.concatenate(diversities)))
 
 
+def _one_grader(batch):
+    """One grader an image, in turn, stands for the training's random draw; never a padded one, which weighs 0."""
+    num_graders = tf.math.count_nonzero(batch["grader_weights"], axis=1, dtype=tf.int32)
+    grader = tf.range(tf.size(num_graders)) % num_graders
+    return batch["image"], tf.gather(batch["segmentations"], grader, axis=1, batch_dims=1)
+
+
+def save_weights(model, path):
+    """Writes weights beside `path` and renames them when whole."""
+    path = Path(path)
+    partial = path.with_name(f"partial-{path.name}")  # Keras wants the .weights.h5 ending
+    try:
+        model.save_weights(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 class BestWeights(keras.callbacks.Callback):
     """Saves the (averaged) weights whenever `val_energy_distance` is the lowest so far."""
 
@@ -143,22 +173,20 @@ class BestWeights(keras.callbacks.Callback):
         self.best = math.inf if best is None else best
 
     def on_epoch_end(self, epoch, logs):
-        if logs["val_energy_distance"] >= self.best:
+        if not logs["val_energy_distance"] < self.best:  # NaN is no progress
             return
         self.best = logs["val_energy_distance"]
-        partial = self.path.with_name(f"partial-{self.path.name}")  # Keras wants the .weights.h5 ending
-        try:
-            with averaged_weights(self.model):
-                self.model.save_weights(partial)
-            os.replace(partial, self.path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with averaged_weights(self.model):
+            save_weights(self.model, self.path)
 
 
 def read_history(path) -> list[dict[str, float]]:
     """Rows of a `history.csv`, one an epoch."""
     with open(path, encoding="utf-8", newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        return [
+            {name: int(value) if name in ("epoch", "step") else float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 class History(keras.callbacks.Callback):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from pathlib import Path
@@ -78,6 +79,10 @@ class Experiment:
         for field in ("steps", "steps_per_epoch", "batch_size", "validation_images", "validation_samples"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1. Received: {getattr(self, field)}.")
+        for field in ("scale", "gamma"):
+            low, high = getattr(self, field)
+            if not 0 < low <= high:
+                raise ValueError(f"{field} must be two numbers with 0 < smallest <= largest. Received: {low}, {high}.")
 
     @property
     def num_epochs(self) -> int:
@@ -116,13 +121,26 @@ class Experiment:
 
     @classmethod
     def load(cls, folder) -> "Experiment":
-        """Reads `experiment.json` from a run folder."""
+        """Reads `experiment.json` from a run folder.
+
+        Raises:
+            FileNotFoundError: the folder is no run.
+            ValueError: the file is damaged, or of a version with other fields.
+        """
         path = Path(folder) / FILE_NAME
         if not path.is_file():
             raise FileNotFoundError(
                 f"Not a run: {folder} has no {FILE_NAME}. Expected a folder that `probunet train --run` made."
             )
-        return cls().replace(**json.loads(path.read_text(encoding="utf-8")))
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(fields, dict):
+                raise ValueError(f"Expected an object with the fields of an experiment. Received: {str(fields)[:80]}")
+            return cls().replace(**fields)
+        except (RecursionError, ValueError) as error:  # bad JSON is a ValueError
+            raise ValueError(
+                f"{path} cannot be used: {error} Take the file from a copy of the run, or train again."
+            ) from error
 
     def differences(self, other: "Experiment") -> list[str]:
         """One line for each field in which two experiments differ."""
@@ -137,7 +155,7 @@ def _convert(name, value, hint):
     """`value`, perhaps text or a JSON list, as the annotated type; a `ValueError` names the field."""
     try:
         return _as_type(value, hint)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         expected = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
         raise ValueError(f"Field {name} must be {expected}. Received: {value!r}.") from error
 
@@ -145,9 +163,11 @@ def _convert(name, value, hint):
 def _as_type(value, hint):
     if isinstance(hint, types.UnionType):  # "float | None" is the only kind of union here
         inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-        return None if value is None or value == "none" else _as_type(value, inner)
+        return None if value is None or str(value).lower() == "none" else _as_type(value, inner)
     if typing.get_origin(hint) is tuple:
-        items = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
+        items = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+        if isinstance(value, str) and not items[-1]:  # "" has no items, and "24," one, as in Python
+            items.pop()
         args = typing.get_args(hint)
         if args[-1] is Ellipsis:
             return tuple(_as_type(item, args[0]) for item in items)
@@ -159,10 +179,11 @@ def _as_type(value, hint):
         if text not in ("true", "false", "1", "0"):
             raise ValueError(text)
         return text in ("true", "1")
-    if hint is int:
-        if isinstance(value, float) and value != int(value):
-            raise ValueError(value)
-        return int(value)
-    if hint is float and isinstance(value, bool):
+    if isinstance(value, bool) or (hint is str and not isinstance(value, str)):
         raise ValueError(value)
-    return hint(value)
+    converted = hint(value)
+    if (hint is int and isinstance(value, float) and value != converted) or (
+        hint is float and not math.isfinite(converted)
+    ):
+        raise ValueError(value)
+    return converted

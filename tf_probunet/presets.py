@@ -86,9 +86,9 @@ PRESETS = {
                        segmentation_encoding="foreground", upsampling="bilinear", beta=1.0,
                        log_sigma_clip=None),
             ours=dict(
-                initializer="he_normal", num_convs=2, channels=(16, 32, 64, 96), weight_decay=1e-4, crop_size=(64, 64), batch_size=16,
-                rotation=180.0, mirror=True, scale=(0.9, 1.1), shift=4.0, steps=1500, learning_rate=1e-3,
-                schedule="cosine", warmup_steps=50, clipnorm=1000.0, ema_momentum=0.99, steps_per_epoch=150,
+                initializer="he_normal", num_convs=2, channels=(16, 32, 64, 96), weight_decay=1e-4,
+                crop_size=(64, 64), batch_size=16, rotation=180.0, mirror=True, scale=(0.9, 1.1), shift=4.0,
+                steps=1500, learning_rate=1e-3, schedule="cosine", warmup_steps=50, clipnorm=1000.0, ema_momentum=0.99, steps_per_epoch=150,
                 validation_images=48,
             ),
         ),

@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-SCHEDULES = ("piecewise", "cosine")
+from tf_probunet.experiment import SCHEDULES
 
 
 @keras.saving.register_keras_serializable(package="tf_probunet")

@@ -1,8 +1,8 @@
 """Trains an experiment through `model.fit` into a run folder that survives a kill."""
 
 import json
+import math
 import os
-import time
 from pathlib import Path
 
 import keras
@@ -13,6 +13,8 @@ from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage, training_dataset
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.models import ProbabilisticUNet
+from tf_probunet.models.segmenter import check_size
+from tf_probunet.schedules import WarmUpSchedule
 from tf_probunet.staging import disk_errors, replace_file
 
 BEST_WEIGHTS = "best.weights.h5"
@@ -32,32 +34,14 @@ def build_model(experiment: Experiment) -> ProbabilisticUNet:
 def build_optimizer(experiment: Experiment) -> keras.optimizers.Optimizer:
     """Adam with the experiment's schedule, clipping and moving average."""
     return keras.optimizers.Adam(
-        learning_rate=_Schedule(experiment),
+        learning_rate=WarmUpSchedule(
+            experiment.learning_rate, experiment.schedule, experiment.steps, experiment.schedule_boundaries,
+            experiment.schedule_values, experiment.warmup_steps,
+        ),
         global_clipnorm=experiment.clipnorm,
         use_ema=experiment.ema_momentum is not None,
         ema_momentum=experiment.ema_momentum or 0.99,
     )
-
-
-class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to the base rate, then a cosine to zero or piecewise constant rates."""
-
-    def __init__(self, experiment):
-        self.experiment = experiment
-
-    def __call__(self, step):
-        experiment, step = self.experiment, tf.cast(step, tf.float32)
-        if experiment.schedule == "cosine":
-            done = tf.minimum(step / experiment.steps, 1.0)
-            rate = experiment.learning_rate * 0.5 * (1 + tf.cos(3.14159265 * done))
-        else:
-            rate = tf.constant(experiment.learning_rate)
-            for boundary, value in zip(experiment.schedule_boundaries, experiment.schedule_values, strict=True):
-                rate = tf.where(step < boundary, rate, value)
-        return rate * tf.minimum((step + 1) / max(1, experiment.warmup_steps), 1.0)
-
-    def get_config(self):
-        return {"experiment": self.experiment}
 
 
 def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, resume=False, report=print):
@@ -77,9 +61,9 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         FloatingPointError: the loss became NaN or infinite.
     """
     run = Path(run)
-    _check_data(experiment, data)
-    _open_run(experiment, data, run, resume)
     model = build_model(experiment)
+    _check_data(experiment, model, data)
+    _open_run(experiment, data, run, resume)  # after the checks: a refused experiment leaves no folder
     model.compile(build_optimizer(experiment))
     model.optimizer.build(model.trainable_variables)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
@@ -87,7 +71,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
     step = int(model.optimizer.iterations)
-    first_epoch = step // experiment.steps_per_epoch
+    first_epoch = math.ceil(step / experiment.steps_per_epoch)  # a checkpoint ends an epoch; the last may be short
     history = callbacks.History(run / "history.csv", first_epoch)
     if resume:
         report(f"Resuming {run} at step {step} of {experiment.steps}.")
@@ -110,7 +94,8 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
             verbose=0,
             callbacks=[
                 callbacks.StopOnNonFinite(run),
-                callbacks.Progress(experiment.num_epochs * experiment.steps_per_epoch, step, report),
+                callbacks.LastStep(experiment.steps, step),
+                callbacks.Progress(experiment.steps, step, report),
                 callbacks.Validation(validation, experiment.validation_samples, experiment.seed),
                 callbacks.BestWeights(run / BEST_WEIGHTS, history.best("val_energy_distance")),
                 history,
@@ -120,7 +105,8 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
                 callbacks.Checkpoints(manager),  # last: what it saves is a whole epoch
             ],
         )
-        model.save_weights(run / LAST_WEIGHTS)
+        with callbacks.averaged_weights(model):  # as `fit` leaves them, or after a kill right before this line
+            callbacks.save_weights(model, run / LAST_WEIGHTS)
     model.load_weights(run / BEST_WEIGHTS)
     return model
 
@@ -145,9 +131,15 @@ def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS, precision=None) -> tu
     return experiment, model
 
 
-def _check_data(experiment, data):
-    for split in ("train", "val"):
-        data.split(split)
+def _check_data(experiment, model, data):
+    check_size(*experiment.crop_size, model.size_multiple)
+    for split in ("train", "val"):  # a pipeline that can be made has the split, and images no smaller than the crop
+        evaluation_dataset(data, split, experiment.batch_size, crop_size=experiment.crop_size)
+    if data.ignore_label != model.ignore_label:
+        raise ValueError(
+            f"The dataset {data.folder} marks unlabelled pixels with {data.ignore_label}, the model expects "
+            f"{model.ignore_label}. Prepare the dataset again with that ignore label."
+        )
     for field, found in (("num_classes", data.num_classes), ("image_channels", data.image.channels)):
         if getattr(experiment, field) != found:
             raise ValueError(
@@ -164,6 +156,7 @@ def _open_run(experiment, data, run, resume):
         differences = Experiment.load(run).differences(experiment)
         if differences:
             raise ValueError(f"{run} was started with another experiment. It differs in {'; '.join(differences)}.")
+        _check_same_data(data, run)
     elif run.exists() and any(run.iterdir()):
         raise FileExistsError(f"{run} already exists. Use --resume to go on with it, or choose another --run.")
     else:
@@ -171,3 +164,14 @@ def _open_run(experiment, data, run, resume):
         with replace_file(run / DATA_FACTS) as file:
             json.dump(data.facts(), file, indent=1)
         experiment.save(run)  # last: a run exists once this file does
+
+
+def _check_same_data(data, run):
+    before = json.loads((run / DATA_FACTS).read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(data.facts()))  # tuples to lists, as in the file
+    changed = [name for name in now if now[name] != before.get(name)]
+    if changed:
+        raise ValueError(
+            f"{run} was started with another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "
+            "dataset that it was started with, or start a new run."
+        )

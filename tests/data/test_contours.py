@@ -108,10 +108,11 @@ def test_real_masks_come_out_pixel_for_pixel():
             real = [np.array(Image.open(archive.open(f"{stem}_l{slot}.png"))) > 0 for slot in range(4)]
             origin = int(row["crop_origin_row"]), int(row["crop_origin_col"])
             drawn = []
-            for annotation_id in map(int, row["annotation_ids"].split(";")):
+            # Where more than four annotations make one lesion, the crops use the four of lowest id.
+            for annotation_id in sorted(map(int, row["annotation_ids"].split(";")))[:4]:
                 contours = annotations[annotation_id].contours_at(float(row["z_mm"]))
                 drawn.append(rasterize(contours, (128, 128), origin))
             # The slots are packed and in no order: compare what is not empty as a collection.
             equal += sorted(m.tobytes() for m in drawn if m.any()) == sorted(m.tobytes() for m in real if m.any())
     assert len(rows) >= 250
-    assert equal / len(rows) >= 0.94
+    assert equal / len(rows) >= 0.99

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def picture(masks, seed=0, **ratings):
     return render(masks, USUAL | ratings, scanner, outward=(0, 100), rng=np.random.default_rng([seed, 1]))[..., 0]
 
 
-def contrasts(masks, count=24, **ratings):
+def contrasts(masks, count=14, **ratings):
     """How much a lesion stands out of its surroundings, grey levels as the share of the range to soft tissue."""
     lesion = disc(3)
     around = disc(9) & ~disc(5)
@@ -171,4 +172,10 @@ class TestPrepare:
     def test_impossible_numbers_are_refused_and_leave_nothing(self, few_scans, tmp_path, wrong, message):
         with pytest.raises(ValueError, match=message):
             phantom.prepare_phantom(tmp_path / "phantom", **{"num_train": 2, "num_val": 1, "size": 32} | wrong)
+        assert not (tmp_path / "phantom").exists()
+
+    def test_without_pylidc_the_error_names_the_extra_and_leaves_nothing(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pylidc", None)
+        with pytest.raises(ImportError, match=r"pip install tf_probunet\[lidc\]"):
+            phantom.prepare_phantom(tmp_path / "phantom", 2, 1, size=32)
         assert not (tmp_path / "phantom").exists()

@@ -79,6 +79,9 @@ def check_info(content) -> None:
     classes, ignored = content["classes"], content["ignore_label"]
     _expect(classes and all(isinstance(name, str) for name in classes), "classes", classes, "a list of names")
     _expect(len(classes) <= ignored <= 255, "ignore_label", ignored, f"a number in {len(classes)}..255")
+    image = content["image"]
+    for field in ("channels", "bits", "scale", "offset", "unit", "low", "high"):  # no default where a file is read
+        _expect(field in image, f"image.{field}", "nothing", "a value")
     _expect(content["splits"], "splits", content["splits"], "at least one split")
     for name, split in content["splits"].items():
         where = f"splits.{name}"

@@ -9,6 +9,7 @@ import dataclasses
 import io
 import math
 import os
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -51,7 +52,10 @@ class _Tree:
             )
 
     def read(self, name: str) -> bytes:
-        return self._zip.read(name) if self._zip else (self.source / name).read_bytes()
+        try:
+            return self._zip.read(name) if self._zip else (self.source / name).read_bytes()
+        except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+            raise OSError(f"{self.source}: cannot read {name} ({error}). Copy the source again.") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +142,11 @@ def _read_index(tree):
         path = PurePosixPath(name)
         if path.name != "index.csv":
             continue
-        for number, row in enumerate(csv.DictReader(io.StringIO(tree.read(name).decode("utf-8"), newline="")), 2):
+        try:
+            lines = list(csv.DictReader(io.StringIO(tree.read(name).decode("utf-8"), newline="")))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{tree.source}: {name} is no CSV in UTF-8 ({error}). Copy the source again.") from error
+        for number, row in enumerate(lines, 2):
             try:
                 facts = {key: _fact(key, row[key]) for key in PROVENANCE if row.get(key)}
                 image = row["image"]
@@ -148,7 +156,7 @@ def _read_index(tree):
                     f"there, numbers in z_mm and pixel_spacing_mm. Correct the line or remove {name}."
                 ) from error
             rows[image] = facts
-            rows.setdefault(str(path.parent / image[max(image.find("images/"), 0) :]), facts)
+            rows.setdefault(str(path.parent / image[max(image.rfind("images/"), 0) :]), facts)
     return rows
 
 
@@ -188,12 +196,13 @@ def _record(crop):
 
 
 def _read_png(crop, name, mode):
+    content = crop.tree.read(name)
     try:
-        with Image.open(io.BytesIO(crop.tree.read(name)), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             deep = image.mode.startswith(("I", "F"))
             pixels = None if deep else np.asarray(image.convert(mode))
-    except (OSError, SyntaxError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:  # of Pillow and zip
-        raise OSError(f"{crop.tree.source}: cannot read {name} ({error or type(error).__name__}). Copy the source again.") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:  # all of them Pillow's
+        raise OSError(f"{crop.tree.source}: {name} is no readable PNG ({error}). Copy the source again.") from error
     if deep:
         raise ValueError(
             f"{crop.tree.source}: {name} has more than 8 bits. Expected 8 bit images and masks, as in the release; "

@@ -10,8 +10,6 @@ import numpy as np
 
 from tf_probunet.data.contours import rasterize
 from tf_probunet.data.dataset import DatasetWriter, Record
-from tf_probunet.data.phantom_canvas import random_scanner
-from tf_probunet.data.phantom_render import render
 from tf_probunet.data.pylidc_adapter import RATINGS, cluster_nodules, read_scans
 
 NUM_READERS = 4
@@ -124,6 +122,10 @@ def _masks(nodule, z_mm, size):
 
 
 def _record(nodule, z_mm, size, seed):
+    # Here, because they need scipy, which comes with the lidc extra: `read_scans` has named the extra by now.
+    from tf_probunet.data.phantom_canvas import random_scanner
+    from tf_probunet.data.phantom_render import render
+
     scan, masks, origin = nodule.scan, _masks(nodule, z_mm, size), _origin(nodule, size)
     place = nodule.z_mm().tolist().index(z_mm)
     lead = nodule.annotations[0].annotation_id

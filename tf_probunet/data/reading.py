@@ -66,8 +66,8 @@ def evaluation_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, 
     """
     crop_size = _check_crop(info, split, crop_size)
     _check_numbers(batch_size=(batch_size, 1), limit=(limit, 1))
-    records = _record_dataset(info, split)
     num_images = info.num_images(split)
+    records = _record_dataset(info, split).apply(tf.data.experimental.assert_cardinality(num_images))
     if limit is not None and limit < num_images:
         # Image i is taken when i * limit / num_images passes an integer: spread over patients, same ones each time.
         records = records.enumerate().filter(lambda i, _: (i * limit) % num_images < limit).map(lambda _, r: r)
@@ -88,6 +88,13 @@ def evaluation_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, 
         .apply(tf.data.experimental.assert_cardinality(num_batches))
         .prefetch(2)
     )
+
+
+def encoded_image(info: DatasetInfo, split, index=0) -> bytes:
+    """The PNG of one image of a split, as it is stored."""
+    with explain_damage(info):
+        record = next(_record_dataset(info, split).skip(index).as_numpy_iterator())
+    return tf.train.Example.FromString(record).features.feature["image/encoded"].bytes_list.value[0]
 
 
 @contextlib.contextmanager

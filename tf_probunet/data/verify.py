@@ -34,6 +34,9 @@ def verify(info: DatasetInfo, progress=lambda done, total: None) -> dict[str, Ve
     shards = [(split, shard) for split in info.splits for shard in info.split(split)["shards"]]
     tallies = {split: _Tally() for split in info.splits}
     group_split, source_ids = {}, {}
+    unnamed = {path.name for path in info.folder.glob("*.tfrecord")} - {shard["name"] for _, shard in shards}
+    if unnamed:
+        raise ValueError(f"{info.folder / INFO_NAME} does not name {min(unnamed)}, which is there. {_remedy(info)}")
     for number, (split, shard) in enumerate(shards):
         damage = shard_damage(info, shard)
         if damage:

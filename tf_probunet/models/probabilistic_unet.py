@@ -136,7 +136,8 @@ class ProbabilisticUNet(Segmenter):
         """
         images = self._ready(images)
         shape = (tf.shape(images)[0], num_samples, self.latent_dim)
-        return self._sample(images, tf.random.stateless_normal(shape, self.check_seed(seed), self.variable_dtype))
+        noise = tf.random.stateless_normal(shape, self.check_seed(seed), dtype=tf.as_dtype(self.variable_dtype))
+        return self._sample(images, noise)
 
     def sample_from_noise(self, images, noise):
         """`sample` with its randomness as an input: z = prior mean + prior stddev * noise.
@@ -176,6 +177,7 @@ class ProbabilisticUNet(Segmenter):
         Returns:
             logits [B, H, W, K] or [B, M, H, W, K].
         """
+        self.build()
         latents = tf.convert_to_tensor(latents)
         if latents.shape.rank not in (2, 3) or latents.shape[-1] != self.latent_dim:
             raise ValueError(
@@ -203,6 +205,7 @@ class ProbabilisticUNet(Segmenter):
         Returns:
             dict of scalars: loss, cross_entropy (summed over pixels, mean over the batch) and kl, in nats.
         """
+        self.build()
         mean, stddev = self._posterior(images, segmentations)
         logits = self.decode(self.unet(images), mean + stddev * noise)
         cross_entropy = masked_cross_entropy(segmentations, logits, self.ignore_label)  # [B]
@@ -236,7 +239,7 @@ class ProbabilisticUNet(Segmenter):
         """[B, N]: this replica's rows of the noise of the whole batch, the same on one replica as on several."""
         batch_size, num_replicas = tf.shape(images)[0], tf.distribute.get_strategy().num_replicas_in_sync
         shape = (batch_size * num_replicas, self.latent_dim)
-        noise = tf.random.stateless_normal(shape, (self.seed, step), self.variable_dtype)
+        noise = tf.random.stateless_normal(shape, (self.seed, step), dtype=tf.as_dtype(self.variable_dtype))
         if num_replicas == 1:
             return noise
         first = tf.distribute.get_replica_context().replica_id_in_sync_group * batch_size

@@ -1,0 +1,84 @@
+"""What several test files share: a tiny dataset, a way to write others, and the real data where it is there."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported, by any test file
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# No deadline: the first call of a TensorFlow function traces it. The same examples each time: a failure is a change.
+settings.register_profile("tf_probunet", deadline=None, derandomize=True)
+settings.load_profile("tf_probunet")
+
+
+def ellipse(size, center, radii, angle):
+    """A filled ellipse, [size, size] bool."""
+    rows, columns = np.indices((size, size)) - np.reshape(center, (2, 1, 1))
+    along = columns * np.cos(angle) + rows * np.sin(angle)
+    across = rows * np.cos(angle) - columns * np.sin(angle)
+    return (along / radii[0]) ** 2 + (across / radii[1]) ** 2 <= 1
+
+
+def ellipse_record(seed, group, size=32, graders=4):
+    """A bright ellipse in noise; each grader draws it larger, smaller or shifted, and one in four draws nothing."""
+    from tf_probunet.data.dataset import Record
+
+    rng = np.random.default_rng(seed)
+    center, radii, angle = rng.uniform(size * 0.35, size * 0.65, 2), rng.uniform(4, 9, 2), rng.uniform(0, np.pi)
+    image = rng.normal(90, 15, (size, size)) + 90 * ellipse(size, center, radii, angle)
+    masks = [
+        ellipse(size, center + rng.normal(0, 1, 2), radii * rng.uniform(0.7, 1.3), angle) & (rng.uniform() > 0.25)
+        for _ in range(graders)
+    ]
+    return Record(
+        np.clip(image, 0, 255).astype(np.uint8)[..., None], np.stack(masks).astype(np.uint8), f"{group}/{seed:03d}",
+        group, {"z_mm": float(seed), "series_instance_uid": f"1.2.{seed}"},
+    )
+
+
+@pytest.fixture(scope="session")
+def write_dataset():
+    """A function (folder, {split: records}, **writer options) that writes a dataset and returns its `DatasetInfo`."""
+    from tf_probunet.data.dataset import DatasetWriter, load_info
+
+    def write(folder, splits, **options):
+        options = {"classes": ("background", "lesion"), "source": "made by the tests", "licence": "CC0",
+                   "preparation": {"command": "tests"}, "records_per_shard": 5, **options}
+        with DatasetWriter(folder, splits=tuple(splits), **options) as writer:
+            for split, records in splits.items():
+                for record in records:
+                    writer.write(split, record)
+        return load_info(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory, write_dataset):
+    """A dataset of 24 training and 8 validation images, 32x32, four graders, two images a patient. Not to be changed."""
+    folder = tmp_path_factory.mktemp("tiny") / "ellipses"
+    write_dataset(folder, {
+        "train": [ellipse_record(seed, f"patient{seed // 2:02d}") for seed in range(24)],
+        "val": [ellipse_record(seed, f"patient{seed // 2:02d}") for seed in range(24, 32)],
+    })
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_info(tiny_folder):
+    """`DatasetInfo` of `tiny_folder`."""
+    from tf_probunet.data.dataset import load_info
+
+    return load_info(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder with real data beside the repository; tests that need it are skipped where it is absent."""
+    folder = Path(__file__).parents[1].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the real data of ../shared/data")
+    return folder
