@@ -149,14 +149,14 @@ class TestAugment:
         image, segmentation = blob()
         views = []
         for seed in SEEDS:
-            found, labels = run(image, segmentation, seed, (48, 48), ALONE[name])
+            found, labels = run(image, segmentation, seed, (38, 38), ALONE[name])
             known = labels != 255
             # Only where a pixel is neither bright nor dark may resampling by two methods disagree.
             clear = known & (abs(found[..., 0] - 0.5) > 0.15)
             assert clear.mean() > 0.5
             np.testing.assert_array_equal(labels[clear], found[..., 0][clear] > 0.5)
             assert 20 < (labels == 1).sum() < 1200
-            views.append(labels)
+            views.append(found)
         assert len({view.tobytes() for view in views}) >= (4 if name == "mirror" else len(SEEDS))
 
     def test_mirrors_give_all_four_views_and_no_other(self):
@@ -209,7 +209,7 @@ class TestGamma:
         return np.log([one[0, 0, 0] for one in found]) / np.log(0.25)
 
     def test_only_when_asked(self):
-        np.testing.assert_array_equal(self.exponents(8, gamma=(0.5, 2.0)), 1.0)
+        np.testing.assert_allclose(self.exponents(8, gamma=(0.5, 2.0)), 1.0, rtol=1e-7)
 
     def test_always_and_within_its_range(self):
         found = self.exponents(40, gamma=(0.5, 2.0), gamma_probability=1.0)

@@ -1,0 +1,131 @@
+"""Evaluation: figures from known samplers, subsets, and text."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_probunet.data.dataset import DatasetWriter, Record, load_info
+from tf_probunet.data.reading import evaluation_dataset
+from tf_probunet.evaluation import evaluate, example_cases, foreground_probability, table
+from tf_probunet.metrics import energy_distance
+
+SIZE = 16
+
+
+class ReplayingSegmenter:
+    """Draws the graders' own segmentations at random: the perfect sampler, recognised by the image's mean."""
+
+    num_classes, ignore_label = 2, 255
+
+    def __init__(self, answers):
+        self.answers = answers  # key (rounded image mean) to [R, H, W]
+
+    def sample(self, images, num_samples, seed):
+        rng = np.random.default_rng(seed)
+        drawn = []
+        for image in np.asarray(images):
+            graders = self.answers[round(float(image.mean()), 3)]
+            drawn.append(graders[rng.integers(len(graders), size=num_samples)])
+        return tf.one_hot(np.stack(drawn), 2) * 10.0  # logits [B, M, H, W, 2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """40 images of 10 patients, 4 graders; a third of the images with disagreement on presence."""
+    folder = tmp_path_factory.mktemp("evaluation") / "data"
+    rng = np.random.default_rng(0)
+    with DatasetWriter(folder, classes=("background", "lesion"), splits=("val",), source="squares", licence="CC0",
+                       preparation={}) as writer:
+        for index in range(40):
+            graders = np.zeros((4, SIZE, SIZE), np.uint8)
+            for grader in range(4):
+                if index % 3 or grader < 2:
+                    top, left = rng.integers(0, 6, 2)
+                    graders[grader, top : top + 8, left : left + 8] = 1
+            image = np.full((SIZE, SIZE, 1), index * 5, np.uint8)
+            writer.write("val", Record(image, graders, source_id=f"{index}", group=f"patient {index % 10}"))
+    return load_info(folder)
+
+
+@pytest.fixture(scope="module")
+def perfect(data):
+    answers = {}
+    for batch in evaluation_dataset(data, "val", 1):
+        answers[round(float(batch["image"][0].numpy().mean()), 3)] = batch["segmentations"][0].numpy()
+    return ReplayingSegmenter(answers)
+
+
+@pytest.fixture(scope="module")
+def result(data, perfect):
+    return evaluate(perfect, data, num_samples=16, batch_size=7)
+
+
+def test_perfect_sampler_lands_on_its_floor(result):
+    for name in ("all", "presence_disagreed"):
+        for count, distance in result.summary()["images"][name]["energy_distance"].items():
+            low, high = distance["interval_95"]
+            assert low - 0.02 <= distance["floor"] <= high + 0.02, (name, count, distance)
+    distances = [distance["mean"] for distance in result.summary()["images"]["all"]["energy_distance"].values()]
+    assert distances == sorted(distances, reverse=True) and distances[0] > 4 * distances[-1]
+
+
+def test_sixteen_samples_equal_the_plain_metric(data, perfect, result):
+    expected = []
+    for index, batch in enumerate(evaluation_dataset(data, "val", 7)):
+        samples = np.argmax(perfect.sample(batch["image"], 16, seed=(0, index)), -1)
+        expected.append(energy_distance(samples, batch["segmentations"].numpy(), 2).energy_distance)
+    np.testing.assert_allclose(result.energy_distance[16], np.concatenate(expected), atol=1e-12)
+
+
+def test_disagreement_and_presence_are_counted(result):
+    assert result.disagreed.sum() == 14  # images 0, 3, .. 39
+    np.testing.assert_array_equal(np.unique(result.grader_presence), [0.5, 1.0])
+    figures = result.summary()["images"]["presence_disagreed"]
+    assert (figures["num_images"], figures["num_groups"]) == (14, 10)
+    assert figures["both_empty_and_filled_samples"] == 1.0  # 16 fair coins
+    assert result.summary()["images"]["all"]["both_empty_and_filled_samples"] == pytest.approx(14 / 40)
+
+
+def test_fewer_samples_give_fewer_figures(data, perfect):
+    result = evaluate(perfect, data, num_samples=6, limit=5)
+    assert list(result.energy_distance) == [1, 4, 6] and len(result.groups) == 5
+
+
+def test_same_seed_same_figures_other_seed_others(data, perfect, result):
+    again = evaluate(perfect, data, num_samples=16, batch_size=7)
+    np.testing.assert_array_equal(again.energy_distance[4], result.energy_distance[4])
+    other = evaluate(perfect, data, num_samples=16, batch_size=7, seed=1)
+    assert (other.energy_distance[4] != result.energy_distance[4]).any()
+
+
+def test_summary_is_json_and_table_shows_it(result):
+    summary = json.loads(json.dumps(result.summary()))
+    text = table(summary)
+    distance = summary["images"]["all"]["energy_distance"]["16"]
+    assert f"{distance['mean']:.4f}" in text and f"{distance['floor']:.4f}" in text
+    assert "16x16 pixels, 16 samples" in text and "graders disagree on presence: 14 images of 10 groups" in text
+
+
+def test_wrong_input(data, perfect):
+    with pytest.raises(ValueError, match="num_samples must be at least 1. Received: 0"):
+        evaluate(perfect, data, num_samples=0)
+    with pytest.raises(ValueError, match="No split 'test'.*It has: val"):
+        evaluate(perfect, data, "test")
+    other = ReplayingSegmenter({})
+    other.num_classes = 3
+    with pytest.raises(ValueError, match="The model has 3 classes"):
+        evaluate(other, data)
+
+
+def test_foreground_probability_is_the_mean_of_softmax():
+    logits = np.random.default_rng(0).normal(size=(3, 4, 5, 3)) * 50
+    expected = 1 - tf.nn.softmax(logits).numpy()[..., 0].mean(0)
+    np.testing.assert_allclose(foreground_probability(logits), expected, atol=1e-12)
+
+
+def test_cases_are_spread_and_complete(data, perfect):
+    cases = example_cases(perfect, data, "val", num_cases=4, num_samples=3)
+    assert [case["name"] for case in cases] == ["0", "10", "20", "30"]
+    assert cases[0]["samples"].shape == (3, SIZE, SIZE) and cases[0]["segmentations"].shape == (4, SIZE, SIZE)
