@@ -58,7 +58,7 @@ def write_dataset():
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory, write_dataset):
-    """A dataset of 24 training and 8 validation images, 32x32, four graders, two images a patient. Not to be changed."""
+    """24 training and 8 validation images, 32x32, four graders, two images a patient. Not to be changed."""
     folder = tmp_path_factory.mktemp("tiny") / "ellipses"
     write_dataset(folder, {
         "train": [ellipse_record(seed, f"patient{seed // 2:02d}") for seed in range(24)],
@@ -82,3 +82,26 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("needs the real data of ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, tiny_info):
+    """A run folder: a tiny model trained for a few steps on `tiny_folder`. Not to be changed."""
+    from tf_probunet.presets import preset
+    from tf_probunet.training import train
+
+    experiment = preset("demo").replace(
+        channels=(4, 8), latent_dim=3, combiner_channels=(8, 8), crop_size=(32, 32), batch_size=4, steps=6,
+        steps_per_epoch=3, validation_images=4, validation_samples=2,
+    )
+    folder = tmp_path_factory.mktemp("tiny_run") / "run"
+    train(experiment, tiny_info, folder, report=lambda line: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_version(tmp_path_factory, tiny_run):
+    """Version 1 of the exported `tiny_run`. Not to be changed."""
+    from tf_probunet.export.run import export_run
+
+    return export_run(tiny_run, tmp_path_factory.mktemp("saved_models") / "tiny")

@@ -35,6 +35,8 @@ class Experiment:
     upsampling: str = "bilinear"
     initializer: str = "orthogonal"
     log_sigma_clip: float | None = None
+    image_mean: float = 0.0
+    image_stddev: float = 1.0
     # Objective
     beta: float = 1.0
     weight_decay: float = 1e-5
@@ -99,7 +101,7 @@ class Experiment:
     def model_arguments(self) -> dict:
         """Constructor arguments of the model."""
         names = ("num_classes", "image_channels", "channels", "num_convs", "latent_dim", "combiner_channels",
-                 "segmentation_encoding", "upsampling", "initializer", "log_sigma_clip", "beta", "weight_decay", "seed")
+                 "segmentation_encoding", "upsampling", "initializer", "log_sigma_clip", "image_mean", "image_stddev", "beta", "weight_decay", "seed")
         return {name: getattr(self, name) for name in names}
 
     def replace(self, **overrides) -> "Experiment":

@@ -12,15 +12,18 @@ from tf_probunet.data.dataset import Record
 from tf_probunet.data.reading import evaluation_dataset, training_dataset
 
 NUM_IMAGES, NUM_GRADERS = 11, 4
-EVERYTHING = Augmentation(rotation=30, mirror=True, scale=(0.8, 1.2), shear=0.1, gamma=(0.7, 1.4), gamma_probability=0.5)
+EVERYTHING = Augmentation(rotation=30, mirror=True, scale=(0.8, 1.2), shear=0.1, gamma=(0.7, 1.4),
+                          gamma_probability=0.5)
 
 
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory, write_dataset):
     """11 images, 8x8, image i of grey level i; grader r labels everything r."""
     masks = np.broadcast_to(np.arange(NUM_GRADERS, dtype=np.uint8)[:, None, None], (NUM_GRADERS, 8, 8))
-    records = [Record(np.full((8, 8, 1), index, np.uint8), masks, f"{index}", f"{index}") for index in range(NUM_IMAGES)]
-    return write_dataset(tmp_path_factory.mktemp("numbered") / "data", {"train": records}, classes=("b", "1", "2", "3"))
+    records = [Record(np.full((8, 8, 1), index, np.uint8), masks, str(index), str(index))
+               for index in range(NUM_IMAGES)]
+    folder = tmp_path_factory.mktemp("numbered") / "data"
+    return write_dataset(folder, {"train": records}, classes=("b", "1", "2", "3"))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,8 @@ def draws(info, count, **options):
     batch = 25
     pairs = []
     for images, segmentations in take(training_dataset(info, "train", batch, **options), -(-count // batch)):
-        pairs += zip(np.rint(images[:, 0, 0, 0] * 255).astype(int).tolist(), segmentations[:, 0, 0].tolist(), strict=True)
+        levels = np.rint(images[:, 0, 0, 0] * 255).astype(int)
+        pairs += zip(levels.tolist(), segmentations[:, 0, 0].tolist(), strict=True)
     return pairs[:count]
 
 
@@ -95,7 +99,8 @@ class TestTrainingDataset:
 
     def test_the_same_seed_gives_the_same_stream_and_another_seed_another(self, tiny_info):
         def stream(seed):
-            return take(training_dataset(tiny_info, "train", 4, crop_size=(24, 24), augmentation=EVERYTHING, seed=seed), 3)
+            options = dict(crop_size=(24, 24), augmentation=EVERYTHING, seed=seed)
+            return take(training_dataset(tiny_info, "train", 4, **options), 3)
 
         assert same(stream(5), stream(5))
         assert not same(stream(5), stream(6))
@@ -109,7 +114,8 @@ class TestTrainingDataset:
         streams = []
         for seed in (1, 2):
             tf.random.set_seed(seed)
-            streams.append(take(training_dataset(tiny_info, "train", 4, crop_size=(24, 24), augmentation=EVERYTHING), 2))
+            dataset = training_dataset(tiny_info, "train", 4, crop_size=(24, 24), augmentation=EVERYTHING)
+            streams.append(take(dataset, 2))
         assert same(*streams)
 
     @pytest.mark.parametrize("step", [1, 5, 6, 17])  # 24 images in batches of 4: a pass has 6 steps

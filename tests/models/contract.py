@@ -164,7 +164,7 @@ class SegmenterContract:
         dataset.fit(batches, verbose=0)
         assert_same_weights(arrays, dataset)
         found = [dataset.evaluate(images, segmentations, batch_size=4, verbose=0), dataset.evaluate(batches, verbose=0)]
-        np.testing.assert_array_equal(*found)
+        np.testing.assert_allclose(*found, rtol=1e-5)
         predicted = dataset.predict(images, verbose=0)
         assert predicted.shape == (8, 16, 16, 2)
         np.testing.assert_allclose(dataset.predict(batches, verbose=0), predicted, atol=1e-5)
@@ -216,7 +216,8 @@ class SegmenterContract:
         samples = model.sample(images, self.num_samples)
         assert samples.dtype == (tf.float64 if policy == "float64" else tf.float32)
         before = weights_of(model)
-        history = model.fit(images, segmentations, epochs=2, verbose=0).history
+        # The loss scale of float16 starts so high that some steps are skipped.
+        history = model.fit(images, segmentations, epochs=15 if policy == "mixed_float16" else 2, verbose=0).history
         assert np.isfinite(history["loss"]).all()
         assert any(np.any(old != new) for old, new in zip(before, weights_of(model), strict=True))
         assert all(np.isfinite(weight).all() for weight in weights_of(model))

@@ -108,7 +108,9 @@ def prepare_lidc_crops(sources, output, *, val_fraction=0.15, seed=0, progress=l
 def _find(tree):
     images = [name for name in tree.names if "images" in PurePosixPath(name).parts[:-2] and name.endswith(".png")]
     if not images:
-        raise ValueError(f"{tree.source} holds no images/<patient>/*.png. Expected the layout of the LIDC crop release.")
+        raise ValueError(
+            f"{tree.source} holds no images/<patient>/*.png. Expected the layout of the LIDC crop release."
+        )
     known = set(tree.names)
     facts = _read_index(tree)
     for name in images:

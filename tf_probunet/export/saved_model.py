@@ -70,11 +70,11 @@ def versions(folder: str | os.PathLike) -> list[int]:
 
 
 class _Signatures(tf.Module):
-    """The three functions that are served. Holds what sampling needs: the posterior net stays behind."""
+    """The three functions that are served; none uses the posterior net, so it stays behind."""
 
     def __init__(self, model):
         super().__init__()
-        self.unet, self.prior_net, self.combiner_layer = model.unet, model.prior_net, model.combiner
+        self.model_trunk, self.combiner_layer = model.trunk, model.combiner
 
     def serving_default(self, images, noise):
         trunk = self.trunk(images)
@@ -86,8 +86,8 @@ class _Signatures(tf.Module):
         }
 
     def trunk(self, images):
-        mean, stddev = self.prior_net(images)
-        features = self.combiner_layer.project_features(self.unet(images))
+        features, mean, stddev = self.model_trunk(images)
+        features = self.combiner_layer.project_features(features)
         return {"features": features, "prior_mean": mean, "prior_stddev": stddev}
 
     def combiner(self, features, latents):

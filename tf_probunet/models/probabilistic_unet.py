@@ -30,6 +30,8 @@ class ProbabilisticUNet(Segmenter):
             "one_hot_centered" (see `tf_probunet.latent.encode_segmentation`).
         upsampling: "bilinear" or "bilinear_aligned".
         initializer: of all kernels, "orthogonal" or "he_normal".
+        image_mean, image_stddev: the nets see (image - image_mean) / image_stddev. All-positive images of low contrast
+            let the prior net forget its input early in training; the published configurations leave this alone.
         beta: weight of the KL divergence.
         weight_decay: the loss gains weight_decay * ||kernel||^2 / 2 over all kernels but the logits layer's.
         log_sigma_clip: bound on |log sigma| of prior and posterior, or None for none, as in the paper.
@@ -59,6 +61,8 @@ class ProbabilisticUNet(Segmenter):
         segmentation_encoding="foreground",
         upsampling="bilinear",
         initializer="orthogonal",
+        image_mean=0.0,
+        image_stddev=1.0,
         beta=1.0,
         weight_decay=1e-5,
         log_sigma_clip=None,
@@ -74,6 +78,8 @@ class ProbabilisticUNet(Segmenter):
         self.segmentation_encoding = segmentation_encoding
         self.upsampling = upsampling
         self.initializer = initializer
+        self.image_mean = image_mean
+        self.image_stddev = image_stddev
         self.beta = beta
         self.weight_decay = weight_decay
         self.log_sigma_clip = log_sigma_clip
@@ -111,6 +117,8 @@ class ProbabilisticUNet(Segmenter):
             "segmentation_encoding": self.segmentation_encoding,
             "upsampling": self.upsampling,
             "initializer": self.initializer,
+            "image_mean": self.image_mean,
+            "image_stddev": self.image_stddev,
             "beta": self.beta,
             "weight_decay": self.weight_decay,
             "log_sigma_clip": self.log_sigma_clip,
@@ -121,8 +129,8 @@ class ProbabilisticUNet(Segmenter):
     def call(self, images):
         """Logits [B, H, W, K] at the mean of the prior: one best guess, so that `predict` works."""
         images = self.check_images(images)
-        prior_mean, _ = self.prior_net(images)
-        return self.decode(self.unet(images), prior_mean)
+        features, prior_mean, _ = self.trunk(images)
+        return self.decode(features, prior_mean)
 
     def sample(self, images, num_samples=16, seed=(0, 0)):
         """Draws segmentations: latents from the *prior*, each decoded over the same features.
@@ -149,6 +157,17 @@ class ProbabilisticUNet(Segmenter):
             logits [B, M, H, W, K].
         """
         return self._sample(self._ready(images), tf.cast(noise, self.variable_dtype))
+
+    def trunk(self, images):
+        """Everything that is computed once an image.
+
+        Args:
+            images: [B, H, W, C] float32.
+        Returns:
+            features [B, H, W, channels[0]], prior mean [B, N] and prior stddev [B, N].
+        """
+        standard = self._standardize(images)
+        return self.unet(standard), *self.prior_net(standard)
 
     def features(self, images):
         """The U-Net's last activation map, [B, H, W, channels[0]]."""
@@ -206,10 +225,11 @@ class ProbabilisticUNet(Segmenter):
             dict of scalars: loss, cross_entropy (summed over pixels, mean over the batch) and kl, in nats.
         """
         self.build()
+        features, prior_mean, prior_stddev = self.trunk(images)
         mean, stddev = self._posterior(images, segmentations)
-        logits = self.decode(self.unet(images), mean + stddev * noise)
+        logits = self.decode(features, mean + stddev * noise)
         cross_entropy = masked_cross_entropy(segmentations, logits, self.ignore_label)  # [B]
-        posterior, prior = gaussian(mean, stddev), gaussian(*self.prior_net(images))
+        posterior, prior = gaussian(mean, stddev), gaussian(prior_mean, prior_stddev)
         kl = tfp.distributions.kl_divergence(posterior, prior)  # [B], analytic
         if sample_weight is not None:
             cross_entropy, kl = cross_entropy * sample_weight, kl * sample_weight
@@ -268,25 +288,28 @@ class ProbabilisticUNet(Segmenter):
         self.build()
         return self.check_images(images)
 
+    def _standardize(self, images):
+        return (images - self.image_mean) / self.image_stddev
+
     # Each is a tf.function of its own, behind a method that checks: its relaxed shapes keep a new B, M, H or W from
     # tracing anew.
 
     @tf.function(reduce_retracing=True)
     def _sample(self, images, noise):
-        prior_mean, prior_stddev = self.prior_net(images)
+        features, prior_mean, prior_stddev = self.trunk(images)
         latents = prior_mean[:, None] + prior_stddev[:, None] * noise  # [B, M, N]
-        return self.combiner(self.unet(images), latents)
+        return self.combiner(features, latents)
 
     @tf.function(reduce_retracing=True)
     def _features(self, images):
-        return self.unet(images)
+        return self.unet(self._standardize(images))
 
     @tf.function(reduce_retracing=True)
     def _prior(self, images):
-        return self.prior_net(images)
+        return self.prior_net(self._standardize(images))
 
     @tf.function(reduce_retracing=True)
     def _posterior(self, images, segmentations):
         channels = encode_segmentation(segmentations, self.num_classes, self.segmentation_encoding,
                                        self.ignore_label, images.dtype)
-        return self.posterior_net(tf.concat([images, channels], axis=-1))
+        return self.posterior_net(tf.concat([self._standardize(images), channels], axis=-1))
