@@ -1,11 +1,13 @@
 """Packaging of tf_probunet. Core needs are everyone's; each extra names the feature that asks for it."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+VERSION = re.search(r"__version__ = \"(.+)\"", (Path(__file__).parent / "tf_probunet" / "__init__.py").read_text())[1]
 EXTRAS = {
-    # Radiologists' contours of LIDC-IDRI (pylidc reads them with sqlalchemy, and imports pkg_resources from setuptools).
+    # Radiologists' contours of LIDC-IDRI; pylidc imports pkg_resources, which setuptools 81 dropped.
     "lidc": ["pylidc==0.2.3", "scikit-image>=0.22", "scipy>=1.13", "setuptools<81"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
@@ -18,7 +20,7 @@ EXTRAS["dev"] = sorted({need for needs in EXTRAS.values() for need in needs}) + 
 
 setup(
     name="tf_probunet",
-    version="0.1.0",
+    version=VERSION,
     description="The Probabilistic U-Net (Kohl et al., NeurIPS 2018) in TensorFlow and Keras 3: learn the distribution "
     "over segmentations of an ambiguous image, measure it, serve it.",
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),

@@ -24,7 +24,7 @@ def ellipse(size, center, radii, angle):
 
 def ellipse_record(seed, group, size=32, graders=4):
     """A bright ellipse in noise; each grader draws it larger, smaller or shifted, and one in four draws nothing."""
-    from tf_probunet.data.dataset import Record
+    from tf_probunet.data.writer import Record
 
     rng = np.random.default_rng(seed)
     center, radii, angle = rng.uniform(size * 0.35, size * 0.65, 2), rng.uniform(4, 9, 2), rng.uniform(0, np.pi)
@@ -42,7 +42,8 @@ def ellipse_record(seed, group, size=32, graders=4):
 @pytest.fixture(scope="session")
 def write_dataset():
     """A function (folder, {split: records}, **writer options) that writes a dataset and returns its `DatasetInfo`."""
-    from tf_probunet.data.dataset import DatasetWriter, load_info
+    from tf_probunet.data.dataset import load_info
+    from tf_probunet.data.writer import DatasetWriter
 
     def write(folder, splits, **options):
         options = {"classes": ("background", "lesion"), "source": "made by the tests", "licence": "CC0",

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_probunet.data.dataset import DatasetWriter, Record, load_info
+from tf_probunet.data.dataset import load_info
 from tf_probunet.data.reading import evaluation_dataset
+from tf_probunet.data.writer import DatasetWriter, Record
 from tf_probunet.evaluation import evaluate, example_cases, foreground_probability, table
 from tf_probunet.metrics import energy_distance
 

@@ -153,12 +153,23 @@ def _one_grader(batch):
     return batch["image"], tf.gather(batch["segmentations"], grader, axis=1, batch_dims=1)
 
 
+@contextlib.contextmanager
+def without_optimizer(model):
+    """Within the block a weights file is of the weights alone; Keras counts the optimizer's state, thrice as much, in."""
+    optimizer, model.optimizer = model.optimizer, None
+    try:
+        yield
+    finally:
+        model.optimizer = optimizer
+
+
 def save_weights(model, path):
-    """Writes weights beside `path` and renames them when whole."""
+    """Writes the weights beside `path` and renames them when whole."""
     path = Path(path)
     partial = path.with_name(f"partial-{path.name}")  # Keras wants the .weights.h5 ending
     try:
-        model.save_weights(partial)
+        with without_optimizer(model):
+            model.save_weights(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -65,7 +65,9 @@ class Evaluation:
         return {
             "num_images": int(chosen.sum()),
             "num_groups": len(set(self.groups[chosen].tolist())),
-            "energy_distance": {str(n): self._distance(values, n, chosen) for n, values in self.energy_distance.items()},
+            "energy_distance": {
+                str(count): self._distance(values, count, chosen) for count, values in self.energy_distance.items()
+            },
             "cross": float(self.cross[chosen].mean()),
             "sample_diversity": float(self.sample_diversity[chosen].mean()),
             "grader_diversity": float(self.grader_diversity[chosen].mean()),

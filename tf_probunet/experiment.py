@@ -101,7 +101,8 @@ class Experiment:
     def model_arguments(self) -> dict:
         """Constructor arguments of the model."""
         names = ("num_classes", "image_channels", "channels", "num_convs", "latent_dim", "combiner_channels",
-                 "segmentation_encoding", "upsampling", "initializer", "log_sigma_clip", "image_mean", "image_stddev", "beta", "weight_decay", "seed")
+                 "segmentation_encoding", "upsampling", "initializer", "log_sigma_clip",
+                 "image_mean", "image_stddev", "beta", "weight_decay", "seed")
         return {name: getattr(self, name) for name in names}
 
     def replace(self, **overrides) -> "Experiment":

@@ -77,8 +77,8 @@ PRESETS = {
                 image_mean=0.25, image_stddev=0.25,
                 channels=(16, 32, 64, 96, 128), weight_decay=1e-5, crop_size=(64, 64), batch_size=24, rotation=180.0,
                 mirror=True, scale=(0.8, 1.25), shear=0.1, shift=4.0, gamma=(0.7, 1.4), gamma_probability=0.5,
-                steps=9_000, learning_rate=3e-4, schedule="cosine", warmup_steps=1000,
-                ema_momentum=0.998, steps_per_epoch=500, validation_images=256,
+                steps=9_000, learning_rate=3e-4, schedule="cosine", warmup_steps=1000, ema_momentum=0.998,
+                steps_per_epoch=500, validation_images=256,
             ),
         ),
         _preset(
@@ -88,10 +88,10 @@ PRESETS = {
                        segmentation_encoding="foreground", upsampling="bilinear", beta=1.0,
                        log_sigma_clip=None),
             ours=dict(
-                initializer="he_normal", image_mean=0.25, image_stddev=0.25, num_convs=2, channels=(16, 32, 64, 96), weight_decay=1e-5,
-                crop_size=(64, 64), batch_size=16, rotation=180.0, mirror=True, scale=(0.9, 1.1), shift=4.0,
-                steps=1500, learning_rate=1e-3, schedule="cosine", warmup_steps=50, clipnorm=1000.0,
-                ema_momentum=0.99, steps_per_epoch=150, validation_images=48,
+                initializer="he_normal", image_mean=0.25, image_stddev=0.25, num_convs=2, channels=(16, 32, 64, 96),
+                weight_decay=1e-5, crop_size=(64, 64), batch_size=16, rotation=180.0, mirror=True, scale=(0.9, 1.1),
+                shift=4.0, steps=1500, learning_rate=5e-4, schedule="cosine", warmup_steps=200, ema_momentum=0.99,
+                steps_per_epoch=150, validation_images=48,
             ),
         ),
     )

@@ -107,7 +107,8 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         )
         with callbacks.averaged_weights(model):  # as `fit` leaves them, or after a kill right before this line
             callbacks.save_weights(model, run / LAST_WEIGHTS)
-    model.load_weights(run / BEST_WEIGHTS)
+    with callbacks.without_optimizer(model):
+        model.load_weights(run / BEST_WEIGHTS)
     return model
 
 

@@ -74,7 +74,7 @@ def test_wrong_command_lines_exit_with_2_and_say_what_is_meant(probunet, argumen
     (["train", "--data", "{data}", "--run", "out"], "--preset is needed"),
     (["train", "--data", "{data}", "--run", "out", "--preset", "lidc_smal"], "Did you mean lidc_small"),
     (["train", "--data", "{data}", "--run", "out", "--preset", "demo", "--beta", "much"], "Field beta must be float"),
-    (["train", "--data", "{data}", "--run", "out", "--preset", "demo", "--crop_size", "64,64"], "larger than the images"),
+    (["train", "--data", "{data}", "--run", "out", "--preset", "demo", "--crop_size", "64,64"], "larger than images"),
     (["train", "--data", "{data}", "--run", "out", "--preset", "cityscapes_official"], "has num_classes 24"),
     (["train", "--data", "{data}", "--run", "out", "--resume"], "Not a run: out"),
     (["presets", "lidc_papre"], "Did you mean lidc_paper"),
@@ -124,8 +124,8 @@ def test_the_whole_path(probunet, tiny_folder, tmp_path):
         status, out, err = probunet("export", "--run", run, "--output", models)
         assert status == 0 and f"{models / str(number)}: " in out, err
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)).save(tmp_path / "image.png")
-    status, out, err = probunet("sample", "--saved_model", models, "--image", tmp_path / "image.png", "--num_samples", 3,
-                                "--seed", 1, "--output", tmp_path / "samples")
+    status, out, err = probunet("sample", "--saved_model", models, "--image", tmp_path / "image.png", "--seed", 1,
+                                "--num_samples", 3, "--output", tmp_path / "samples")
     assert status == 0, err
     assert len(list((tmp_path / "samples").glob("sample_*.png"))) == 3
     status, _, err = probunet("sample", "--saved_model", models, "--image", tmp_path / "image.png", "--output",

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tf_probunet.data.dataset import DatasetWriter, ImageEncoding, Record, load_info, sha256_of
+from tf_probunet.data.dataset import ImageEncoding, load_info, sha256_of
 from tf_probunet.data.reading import evaluation_dataset
 from tf_probunet.data.verify import verify
+from tf_probunet.data.writer import DatasetWriter, Record
 
 SETTINGS = dict(classes=("background", "lesion"), source="tests", licence="CC0", preparation={})
 
@@ -245,7 +246,7 @@ KILLED = """
     import os, random, signal, sys, time
     from pathlib import Path
     import numpy as np
-    from tf_probunet.data import dataset
+    from tf_probunet.data import writer as module
 
     def write(folder, kill_at):
         count = 0
@@ -263,14 +264,14 @@ KILLED = """
                 moment()
                 return result
             return call
-        dataset._encode = counted(dataset._encode)
-        dataset.os.rename = counted(os.rename)
+        module._encode = counted(module._encode)
+        module.os.rename = counted(os.rename)
         Path.write_text = counted(Path.write_text)
-        with dataset.DatasetWriter(folder, classes=("background", "lesion"), splits=("train", "val"), source="tests",
-                                   licence="CC0", preparation={}, records_per_shard=3) as writer:
+        with module.DatasetWriter(folder, classes=("background", "lesion"), splits=("train", "val"), source="tests",
+                                  licence="CC0", preparation={}, records_per_shard=3) as writer:
             for index in range(10):
-                one = dataset.Record(np.full((16, 16, 1), index, np.uint8), np.zeros((2, 16, 16), np.uint8),
-                                     str(index), str(index))
+                one = module.Record(np.full((16, 16, 1), index, np.uint8), np.zeros((2, 16, 16), np.uint8),
+                                    str(index), str(index))
                 writer.write("val" if index > 7 else "train", one)
         return count
 

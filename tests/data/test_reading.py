@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tf_probunet.data.augment import Augmentation
-from tf_probunet.data.dataset import Record
 from tf_probunet.data.reading import evaluation_dataset, training_dataset
+from tf_probunet.data.writer import Record
 
 NUM_IMAGES, NUM_GRADERS = 11, 4
 EVERYTHING = Augmentation(rotation=30, mirror=True, scale=(0.8, 1.2), shear=0.1, gamma=(0.7, 1.4),

@@ -1,13 +1,12 @@
 """Presence, disagreement on it, and how often samples follow."""
 
-import doctest
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_probunet.metrics import ambiguity, both_presences, presence, presence_capture, presence_disagreement
+from tf_probunet.metrics import both_presences, presence, presence_capture, presence_disagreement
 
 DRAWN, NOTHING, IGNORED = [[0, 1], [0, 0]], [[0, 0], [0, 0]], [[255, 0], [255, 255]]
 
@@ -80,8 +79,3 @@ def test_capture_needs_the_same_images():
     graders = np.array([[DRAWN, NOTHING]])
     with pytest.raises(ValueError, match="same images.*Received: 2 and 1 images"):
         presence_capture(np.repeat(graders, 2, axis=0), graders, 2)
-
-
-def test_docstring_examples():
-    result = doctest.testmod(ambiguity)
-    assert result.attempted > 5 and result.failed == 0

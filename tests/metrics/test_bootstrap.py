@@ -1,6 +1,5 @@
 """The bootstrap interval: coverage, groups, determinism, errors."""
 
-import doctest
 
 import numpy as np
 import pytest
@@ -86,8 +85,3 @@ def test_errors_say_what_and_what_to_do(values, options, words):
         bootstrap_interval(values, **options)
     for word in words:
         assert word in str(caught.value)
-
-
-def test_docstring_examples():
-    result = doctest.testmod(bootstrap)
-    assert result.attempted > 3 and result.failed == 0

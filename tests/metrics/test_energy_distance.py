@@ -1,8 +1,6 @@
 """The energy distance on worked examples, against a plain double loop, and as an estimator."""
 
-import doctest
 import itertools
-import sys
 
 import numpy as np
 import pytest
@@ -294,9 +292,3 @@ def test_errors_of_distances(changes, options, words):
 def test_floor_needs_a_sample(num_samples):
     with pytest.raises(ValueError, match="num_samples must be at least 1. Received"):
         floor(0.5, num_samples)
-
-
-def test_docstring_examples():
-    # The package gives the function under the name of its file; the file itself is in sys.modules.
-    result = doctest.testmod(sys.modules["tf_probunet.metrics.energy_distance"])
-    assert result.attempted > 5 and result.failed == 0

@@ -1,6 +1,5 @@
 """pairwise_distance against a plain double loop, by hand-counted masks, and its errors."""
 
-import doctest
 import re
 
 import numpy as np
@@ -187,8 +186,3 @@ def test_label_error_names_the_image():
     segmentations[0, 0, 0, 0] = 255
     with pytest.raises(ValueError, match="label 9 in image 1"):
         pairwise_distance(GOOD, segmentations, 2)
-
-
-def test_docstring_examples():
-    result = doctest.testmod(iou)
-    assert result.attempted > 5 and result.failed == 0

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from contract import IGNORE, SegmenterContract, assert_same_weights, toy
+from contract import IGNORE, SegmenterContract, toy
 
-from tf_probunet.latent import gaussian
 from tf_probunet.models import ProbabilisticUNet
 
 SMALL = dict(channels=(4, 8), num_convs=1, latent_dim=3, combiner_channels=(6, 6), initializer="he_normal")
@@ -171,10 +170,27 @@ class TestArguments:
     def test_config_holds_every_argument(self):
         arguments = dict(num_classes=3, image_channels=2, channels=(4, 8), num_convs=2, latent_dim=2,
                          combiner_channels=(5,), segmentation_encoding="one_hot", upsampling="bilinear_aligned",
-                         initializer="he_normal", beta=3.0, weight_decay=0.1, log_sigma_clip=4.0, ignore_label=9,
+                         initializer="he_normal", image_mean=0.2, image_stddev=0.4, beta=3.0, weight_decay=0.1, log_sigma_clip=4.0, ignore_label=9,
                          seed=11)
         config = ProbabilisticUNet(**arguments).get_config()
         assert {name: config[name] for name in arguments} == arguments
+
+    def test_the_nets_see_standardised_images(self):
+        images, segmentations = toy(2)
+        model, plain = small(image_mean=0.25, image_stddev=0.5), small()
+        for each in (model, plain):
+            each.build()
+        standard = ((images - 0.25) / 0.5).astype(np.float32)
+        noise = tf.ones((2, 4, 3))
+        np.testing.assert_allclose(model(images), plain(standard), atol=1e-5)
+        np.testing.assert_allclose(model.features(images), plain.features(standard), atol=1e-5)
+        np.testing.assert_allclose(model.sample_from_noise(images, noise), plain.sample_from_noise(standard, noise),
+                                   atol=1e-5)
+        for method in ("prior", "posterior"):
+            extra = [segmentations] if method == "posterior" else []
+            found, expected = getattr(model, method)(images, *extra), getattr(plain, method)(standard, *extra)
+            np.testing.assert_allclose(found.mean(), expected.mean(), atol=1e-5)
+            np.testing.assert_allclose(found.stddev(), expected.stddev(), atol=1e-5)
 
     def test_they_reach_the_parts(self):
         model = small(num_convs=2, upsampling="bilinear_aligned", combiner_channels=(5, 6, 7))

@@ -4,11 +4,8 @@ import importlib
 import os
 import sys
 import tempfile
-import tempfile
 
 from absl import flags
-
-from tf_probunet.suggest import unknown
 
 from tf_probunet.suggest import unknown
 
@@ -53,7 +50,8 @@ def main(arguments: list[str]) -> int:
         print(_help(verb, module))
         return 0
     try:
-        values.unparse_flags()
+        for name in values:  # a second command line in one process starts from the defaults
+            values[name].unparse()
         positional = values([verb, *rest])[1:]
         missing = [name for name in getattr(module, "REQUIRED", ()) if values[name].value is None]
         if missing:
@@ -61,11 +59,8 @@ def main(arguments: list[str]) -> int:
         if positional and not getattr(module, "POSITIONAL", False):
             raise flags.Error(f"unexpected argument {positional[0]!r}; flags are written --name value")
     except flags.UnrecognizedFlagError as error:
-        return _fail(f"{unknown('flag', f'--{error.flagname}', [f'--{name}' for name in values])}\nSee: probunet {verb} "
-                     "--help", 2)
-    except flags.UnrecognizedFlagError as error:
-        return _fail(f"{unknown('flag', f'--{error.flagname}', [f'--{name}' for name in values])}\nSee: probunet {verb} "
-                     "--help", 2)
+        known = [f"--{name}" for name in values]
+        return _fail(f"{unknown('flag', f'--{error.flagname}', known)}\nSee: probunet {verb} --help", 2)
     except flags.Error as error:
         return _fail(f"{error}\nSee: probunet {verb} --help", 2)
     try:
@@ -77,24 +72,8 @@ def main(arguments: list[str]) -> int:
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("PROBUNET_TRACEBACK"):
             raise
-        return _fail(error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else error)
-
-
-def _import_tensorflow_quietly():
-    """Imports TensorFlow without the lines that its C++ part writes before any log level holds."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            import tensorflow  # noqa: F401
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())  # now it matters
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+        ours = isinstance(error, OSError) and error.strerror and not error.filename  # then str() adds only a number
+        return _fail(error.strerror if ours else error)
 
 
 def _import_tensorflow_quietly():

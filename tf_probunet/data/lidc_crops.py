@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from tf_probunet.data.dataset import DatasetWriter, Record
+from tf_probunet.data.writer import DatasetWriter, Record
 
 NUM_GRADERS = 4
 SOURCE = (

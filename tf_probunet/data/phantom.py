@@ -9,8 +9,8 @@ from collections import Counter
 import numpy as np
 
 from tf_probunet.data.contours import rasterize
-from tf_probunet.data.dataset import DatasetWriter, Record
 from tf_probunet.data.pylidc_adapter import RATINGS, cluster_nodules, read_scans
+from tf_probunet.data.writer import DatasetWriter, Record
 
 NUM_READERS = 4
 SMALLEST_SIZE = 32
