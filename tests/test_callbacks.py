@@ -118,7 +118,9 @@ def batches(num=5, size=16, graders=3, batch_size=2):
     segmentations[1::2, -1] = 255
     weights[1::2] = [0.5, 0.5, 0.0]
     return tf.data.Dataset.from_tensor_slices({
-        "image": rng.random((num, size, size, 1), np.float32), "segmentations": segmentations, "grader_weights": weights,
+        "image": rng.random((num, size, size, 1), np.float32),
+        "segmentations": segmentations,
+        "grader_weights": weights,
     }).batch(batch_size)
 
 

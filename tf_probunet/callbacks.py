@@ -155,7 +155,7 @@ def _one_grader(batch):
 
 @contextlib.contextmanager
 def without_optimizer(model):
-    """Within the block a weights file is of the weights alone; Keras counts the optimizer's state, thrice as much, in."""
+    """Within the block a weights file holds the weights alone; Keras adds the optimizer's state, thrice their size."""
     optimizer, model.optimizer = model.optimizer, None
     try:
         yield

@@ -98,6 +98,7 @@ class SegmenterContract:
         images, segmentations = toy()
         for train in ("fit", "train_on_batch"):
             model = self.compiled()
+            assert model.built and model.weights  # before the first step, where no graph is being traced
             getattr(model, train)(images, segmentations, **({"verbose": 0} if train == "fit" else {}))
             assert model.sample(images, self.num_samples).shape[0] == len(images)
             assert model(images).shape == (*segmentations.shape, 2)

@@ -170,8 +170,8 @@ class TestArguments:
     def test_config_holds_every_argument(self):
         arguments = dict(num_classes=3, image_channels=2, channels=(4, 8), num_convs=2, latent_dim=2,
                          combiner_channels=(5,), segmentation_encoding="one_hot", upsampling="bilinear_aligned",
-                         initializer="he_normal", image_mean=0.2, image_stddev=0.4, beta=3.0, weight_decay=0.1, log_sigma_clip=4.0, ignore_label=9,
-                         seed=11)
+                         initializer="he_normal", image_mean=0.2, image_stddev=0.4, beta=3.0, weight_decay=0.1,
+                         log_sigma_clip=4.0, ignore_label=9, seed=11)
         config = ProbabilisticUNet(**arguments).get_config()
         assert {name: config[name] for name in arguments} == arguments
 
