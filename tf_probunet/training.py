@@ -133,20 +133,20 @@ def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS, precision=None) -> tu
 
 
 def _check_data(experiment, model, data):
-    check_size(*experiment.crop_size, model.size_multiple)
-    for split in ("train", "val"):  # a pipeline that can be made has the split, and images no smaller than the crop
-        evaluation_dataset(data, split, experiment.batch_size, crop_size=experiment.crop_size)
-    if data.ignore_label != model.ignore_label:
-        raise ValueError(
-            f"The dataset {data.folder} marks unlabelled pixels with {data.ignore_label}, the model expects "
-            f"{model.ignore_label}. Prepare the dataset again with that ignore label."
-        )
     for field, found in (("num_classes", data.num_classes), ("image_channels", data.image.channels)):
         if getattr(experiment, field) != found:
             raise ValueError(
                 f"The experiment has {field} {getattr(experiment, field)}, the dataset {data.folder} has {found}. "
                 f"Set --{field} {found} or choose another preset."
             )
+    if data.ignore_label != model.ignore_label:
+        raise ValueError(
+            f"The dataset {data.folder} marks unlabelled pixels with {data.ignore_label}, the model expects "
+            f"{model.ignore_label}. Prepare the dataset again with that ignore label."
+        )
+    check_size(*experiment.crop_size, model.size_multiple)
+    for split in ("train", "val"):  # a pipeline that can be made has the split, and images no smaller than the crop
+        evaluation_dataset(data, split, experiment.batch_size, crop_size=experiment.crop_size)
 
 
 def _open_run(experiment, data, run, resume):

@@ -72,6 +72,8 @@ class ProbabilisticUNet(Segmenter):
     ):
         super().__init__(num_classes=num_classes, image_channels=image_channels, channels=channels,
                          ignore_label=ignore_label, seed=seed, **kwargs)
+        if image_stddev <= 0:
+            raise ValueError(f"image_stddev must be above 0. Received: {image_stddev}.")
         self.num_convs = num_convs
         self.latent_dim = latent_dim
         self.combiner_channels = tuple(combiner_channels)
