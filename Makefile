@@ -40,7 +40,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest tests
 
 benchmark: $(VENV)/installed
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/speed.py --output benchmarks/results/speed_$$(nproc)_cores.json
 
 clean:
 	rm -rf $(VENV) $(DEMO)

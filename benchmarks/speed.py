@@ -146,6 +146,7 @@ def main(_):
     text = json.dumps(figures, indent=1)
     print(text)
     if FLAGS.output:
+        Path(FLAGS.output).parent.mkdir(parents=True, exist_ok=True)
         Path(FLAGS.output).write_text(text + "\n", encoding="utf-8")
 
 
