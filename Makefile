@@ -28,7 +28,7 @@ demo: $(VENV)/installed
 	$(BIN)/probunet train --data $(DEMO)/data --preset demo --run $(DEMO)/run
 	$(BIN)/probunet evaluate --run $(DEMO)/run --data $(DEMO)/data --split val --json $(DEMO)/evaluation.json --figure $(DEMO)/evaluation.png
 	$(BIN)/probunet export --run $(DEMO)/run --output $(DEMO)/saved_models/phantom
-	$(BIN)/probunet sample --saved_model $(DEMO)/saved_models/phantom --image $(DEMO)/example.png --num_samples 16 --seed 0 --output $(DEMO)/samples
+	$(BIN)/probunet sample --saved_model $(DEMO)/saved_models/phantom --image $(DEMO)/example.png --crop_size 64,64 --num_samples 16 --seed 0 --output $(DEMO)/samples
 	@echo
 	@echo "Done. The images are rendered, the contours under them are real radiologists'. Look at:"
 	@echo "  $(DEMO)/evaluation.png       what four radiologists drew, and what the model thinks they might have drawn"

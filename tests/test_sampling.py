@@ -94,6 +94,18 @@ def test_folder_holds_what_the_model_drew(tmp_path, pixels, tiny_version):
     assert {path.name for path in files} >= {"figure.png", "sample_04.png"} and len(files) == 5 + 4
 
 
+def test_crop_is_the_middle(tmp_path, pixels, tiny_version):
+    model = ExportedModel(tiny_version)
+    write(tmp_path / "whole.png", pixels)
+    write(tmp_path / "middle.png", pixels[8:24, 8:40])
+    sample_to_folder(model, tmp_path / "whole.png", tmp_path / "a", num_samples=2, crop_size=(16, 32))
+    sample_to_folder(model, tmp_path / "middle.png", tmp_path / "b", num_samples=2)
+    first, second = (np.load(tmp_path / name / "probabilities.npy") for name in "ab")
+    np.testing.assert_array_equal(first, second)
+    with pytest.raises(ValueError, match="32x48, smaller than the crop of 64x64"):
+        sample_to_folder(model, tmp_path / "whole.png", tmp_path / "c", crop_size=(64, 64))
+
+
 def test_existing_output_stays_as_it_is(tmp_path, pixels, tiny_version):
     write(tmp_path / "a.png", pixels)
     (tmp_path / "out").mkdir()

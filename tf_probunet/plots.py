@@ -105,7 +105,8 @@ def sample_sheet(cases, path, *, title, num_samples=8, classes=2) -> None:
 def _outline(axis, mask, color, classes):
     foreground = [label for label in range(1, classes) if (mask == label).any()]
     if not foreground:
-        axis.text(0.5, 0.04, "nothing", transform=axis.transAxes, ha="center", fontsize=7, color=color)
+        axis.text(0.5, 0.04, "nothing", transform=axis.transAxes, ha="center", fontsize=7, color=color,
+                  bbox={"facecolor": "black", "edgecolor": "none", "pad": 1.5})
     for label in foreground:
         shade = color if classes == 2 else COLORS[label % len(COLORS)]
         axis.contour(np.asarray(mask) == label, levels=[0.5], colors=[shade], linewidths=1.2)

@@ -68,7 +68,18 @@ def _read(path, channels):
         raise OSError(f"Cannot read {path} ({error}). Expected a PNG (8 or 16 bit) or NPY file.") from error
 
 
-def sample_to_folder(model: ExportedModel, image_path, output, *, num_samples=16, seed=0) -> list[Path]:
+def central_crop(image, size):
+    """The middle of an image [H, W, C], `size` (height, width); a `ValueError` where the image is smaller."""
+    if any(crop > side for crop, side in zip(size, image.shape, strict=False)):
+        raise ValueError(
+            f"The image is {image.shape[0]}x{image.shape[1]}, smaller than the crop of {size[0]}x{size[1]}. "
+            "Choose a crop that fits."
+        )
+    top, left = ((side - crop) // 2 for crop, side in zip(size, image.shape, strict=False))
+    return image[top : top + size[0], left : left + size[1]]
+
+
+def sample_to_folder(model: ExportedModel, image_path, output, *, num_samples=16, seed=0, crop_size=None) -> list[Path]:
     """Draws samples for one image and writes them; the folder appears when all is in it.
 
     Writes sample_00.png .. (palette PNG whose values are the classes), samples.npy [M, H, W] uint8,
@@ -81,12 +92,14 @@ def sample_to_folder(model: ExportedModel, image_path, output, *, num_samples=16
         output: folder to make.
         num_samples: M.
         seed: of the samples.
+        crop_size: (height, width) of the central crop; None for the whole image.
     Returns:
         the files.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1. Received: {num_samples}.")
     image = read_image(image_path, model.image)
+    image = image if crop_size is None else central_crop(image, crop_size)
     segmentations, probabilities = model.sample(image[None], num_samples, seed=(seed, 0))
     samples, probability = segmentations[0], 1 - probabilities[0, ..., 0]
     output = Path(output)

@@ -12,6 +12,7 @@ flags.DEFINE_string("image", None, "PNG (8 or 16 bit) or NPY", flag_values=FLAGS
 flags.DEFINE_string("output", None, "folder to make", flag_values=FLAGS)
 flags.DEFINE_integer("num_samples", 16, "segmentations to draw", 1, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "of the samples", flag_values=FLAGS)
+common.define_crop(FLAGS, "HEIGHT,WIDTH of the central crop; the whole image if not given")
 REQUIRED = ("saved_model", "image", "output")
 
 
@@ -19,6 +20,11 @@ def main(values, _):
     from tf_probunet.export.exported import ExportedModel
     from tf_probunet.sampling import sample_to_folder
 
-    files = sample_to_folder(ExportedModel(values.saved_model), values.image, values.output,
-                             num_samples=values.num_samples, seed=values.seed)
+    model = ExportedModel(values.saved_model)
+    files = sample_to_folder(model, values.image, values.output, num_samples=values.num_samples, seed=values.seed,
+                             crop_size=common.crop(values))
+    if model.trained_size and model.trained_size != common.crop(values):
+        height, width = model.trained_size
+        common.report(f"The model was trained on {height}x{width} pixels, and its figures hold for that size: "
+                      f"--crop_size {height},{width} takes the middle of the image.")
     common.report(f"{len(files)} files in {values.output}, among them {files[0].name}, samples.npy, probability.png")

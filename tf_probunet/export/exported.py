@@ -41,6 +41,12 @@ class ExportedModel:
     def num_classes(self) -> int:
         return self.config["num_classes"]
 
+    @property
+    def trained_size(self) -> tuple[int, int] | None:
+        """Height and width of the crops that the model was trained on, where its manifest says so."""
+        size = self.manifest.get("experiment", {}).get("crop_size")
+        return tuple(size) if size else None
+
     def sample(self, images, num_samples=16, seed=(0, 0)):
         """Draws segmentation hypotheses.
 
