@@ -1,0 +1,1 @@
+"""Datasets: the format, its reading and augmentation, and one file a source."""

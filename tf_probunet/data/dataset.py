@@ -146,5 +146,6 @@ def load_info(folder: str | os.PathLike) -> DatasetInfo:
 
 
 def sha256_of(path: str | os.PathLike) -> str:
+    """The hexadecimal sha256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
