@@ -103,7 +103,7 @@ def sampling(experiment, size=128, few=1, many=17):
         grid = tf.broadcast_to(latents[0][:, None, None], [count, size, size, experiment.latent_dim])
         hidden = tf.concat([tiled, grid], axis=-1)
         for layer in model.combiner.hidden:
-            hidden = layer(hidden)
+            hidden = tf.nn.relu(layer(hidden))
         return model.combiner.logits(hidden)
 
     latents = {count: tf.random.stateless_normal((1, count, experiment.latent_dim), (0, 1)) for count in (few, many)}

@@ -96,7 +96,7 @@ def sample_sheet(cases, path, *, title, num_samples=8, classes=2) -> None:
             axis.imshow(shown, cmap="gray", vmin=0, vmax=1)
             if mask is not None:
                 _outline(axis, mask, COLORS[1] if column <= graders else COLORS[5], classes)
-        row[0].set_ylabel(case["name"], fontsize=6)
+        row[0].set_ylabel(case["name"].replace("/", "\n"), fontsize=6)
     figure.colorbar(drawn, ax=axes[:, -1], fraction=0.08)
     figure.suptitle(title, fontsize=10)
     _save(plt, figure, path)

@@ -118,9 +118,11 @@ def sample_to_folder(model: ExportedModel, image_path, output, *, num_samples=16
                 case = {"name": Path(image_path).name, "image": image, "segmentations": None, "samples": samples,
                         "probability": probability}
                 present = np.mean([(sample > 0).any() for sample in samples])
+                source = model.manifest.get("data", {}).get("source", "unknown data").split(".")[0]
                 plots.sample_sheet([case], staging / "figure.png", num_samples=8, classes=model.num_classes,
                                    title=f"{model.manifest['name']} version {model.manifest['version']}: something is "
-                                         f"segmented in {100 * present:.0f} % of {num_samples} samples")
+                                         f"segmented in {100 * present:.0f} % of {num_samples} samples.\n"
+                                         f"Trained on: {source}")
             os.rename(staging, output)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
