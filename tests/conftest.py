@@ -1,6 +1,7 @@
 """What several test files share: a tiny dataset, a way to write others, and the real data where it is there."""
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported, by any test file
@@ -12,6 +13,13 @@ from hypothesis import settings  # noqa: E402
 # No deadline: the first call of a TensorFlow function traces it. The same examples each time: a failure is a change.
 settings.register_profile("tf_probunet", deadline=None, derandomize=True)
 settings.load_profile("tf_probunet")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Weights that a test does not seed itself are the same in every run, alone or after others."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 def ellipse(size, center, radii, angle):
