@@ -34,7 +34,9 @@ setup(
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["tf_probunet", "tf_probunet.*"]),
+    # pipelines/ stands beside the package in the repository and is installed inside of it: the name alone is anyone's.
+    packages=[*find_packages(include=["tf_probunet", "tf_probunet.*"]), "tf_probunet.pipelines"],
+    package_dir={"tf_probunet.pipelines": "pipelines"},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1",

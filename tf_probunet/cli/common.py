@@ -44,3 +44,21 @@ def crop(values):
 def define_crop(values, help_text):
     """Defines --crop_size, read back with `crop`."""
     flags.DEFINE_list("crop_size", None, help_text, flag_values=values)
+
+
+def define_parts(values):
+    """Defines the flags of a preparation in parts, read back with `executor`."""
+    flags.DEFINE_integer("num_processes", None, "worker processes; as many as there are cores if not given", 1,
+                         flag_values=values)
+    flags.DEFINE_boolean("allow_rejects", False, "leave out what cannot be used instead of stopping at the end",
+                         flag_values=values)
+
+
+def executor(values, beam_flags):
+    """(make, units) -> None as the flags of `define_parts` say, with a line of progress."""
+    from tf_probunet.pipelines.units import run_on_beam
+
+    def execute(make, units):
+        run_on_beam(make, units, progress(make.what), num_processes=values.num_processes, beam_flags=beam_flags)
+
+    return execute

@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 VERBS = {
     "prepare phantom": "prepare_phantom",
+    "prepare lidc": "prepare_lidc",
     "prepare lidc-crops": "prepare_lidc_crops",
     "verify": "verify",
     "presets": "presets",
@@ -24,6 +25,7 @@ VERBS = {
 }
 SUMMARIES = {
     "prepare phantom": "Make a small dataset without any CT: real contours over rendered images.",
+    "prepare lidc": "Make a dataset from the DICOM files of LIDC-IDRI.",
     "prepare lidc-crops": "Make a dataset from the public LIDC crops with four masks.",
     "verify": "Check every byte and record of a dataset.",
     "presets": "List the presets, or one preset's fields and their sources.",

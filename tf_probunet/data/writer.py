@@ -40,6 +40,39 @@ class Record:
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class EncodedRecord:
+    """A serialized `tf.train.Example`, and of it what a writer must know.
+
+    Args:
+        example: as the shard will hold it.
+        source_id, group: as of `Record`.
+        size: (height, width).
+        num_graders: R.
+    """
+
+    example: bytes
+    source_id: str
+    group: str
+    size: tuple[int, int]
+    num_graders: int
+
+    @classmethod
+    def of(cls, record: Record) -> "EncodedRecord":
+        """Encodes a record."""
+        return cls(_encode(record), record.source_id, record.group, tuple(record.image.shape[:2]),
+                   len(record.segmentations))
+
+    @classmethod
+    def parse(cls, example: bytes) -> "EncodedRecord":
+        """Reads back what `of` encoded."""
+        feature = tf.train.Example.FromString(example).features.feature
+        text = {name: feature[name].bytes_list.value[0].decode() for name in ("image/source_id", "group")}
+        height, width = (feature[f"image/{side}"].int64_list.value[0] for side in ("height", "width"))
+        return cls(example, text["image/source_id"], text["group"], (height, width),
+                   len(feature["segmentation/encoded"].bytes_list.value))
+
+
 class DatasetWriter(contextlib.AbstractContextManager):
     """Writes a dataset folder; it exists under its name only after the `with` block ended without an error.
 
@@ -93,9 +126,18 @@ class DatasetWriter(contextlib.AbstractContextManager):
         if split not in self._splits:
             raise ValueError(f"Unknown split {split!r}; this writer has {', '.join(self._splits)}.")
         check_record(record, self.image, len(self.classes), self.ignore_label)
+        self.write_encoded(split, EncodedRecord.of(record))
+
+    def write_encoded(self, split: str, record: "EncodedRecord") -> None:
+        """Appends a record that another process has checked (`check_record`) and encoded; raises as `write` does."""
         self._check_unique(split, record)
         with disk_errors(self.output):
-            self._splits[split].write(self._staging, _encode(record), record, self.records_per_shard)
+            self._splits[split].write(self._staging, record, self.records_per_shard)
+
+    def add_file(self, name: str, text: str) -> None:
+        """Puts a text file beside the shards: it appears and disappears with the dataset."""
+        with disk_errors(self.output):
+            (self._staging / name).write_text(text, encoding="utf-8")
 
     def __exit__(self, exc_type, exc, traceback):
         try:
@@ -150,17 +192,17 @@ class _SplitWriter:
         self.sizes: set[tuple[int, int]] = set()
         self._writer = None
 
-    def write(self, folder, example, record, records_per_shard):
+    def write(self, folder, record, records_per_shard):
         if self._writer is None or self.counts[-1] == records_per_shard:
             if self._writer is not None:
                 self._writer.close()
             self._writer = tf.io.TFRecordWriter(str(self._open_name(folder, len(self.counts))))
             self.counts.append(0)
-        self._writer.write(example)
+        self._writer.write(record.example)
         self.counts[-1] += 1
         self.groups[record.group] = self.groups.get(record.group, 0) + 1
-        self.graders[len(record.segmentations)] += 1
-        self.sizes.add(tuple(record.image.shape[:2]))
+        self.graders[record.num_graders] += 1
+        self.sizes.add(record.size)
 
     def close(self, folder) -> dict:
         if self._writer is not None:

@@ -1,0 +1,1 @@
+"""Runnable definitions that wire the package to existing engines."""

@@ -1,0 +1,176 @@
+"""Preparation in parts: each unit of work (a patient, a city) becomes a file of records; the files become a dataset.
+
+A part appears by one rename and is described by a small JSON file that is written after it. Whoever starts again after a
+kill finds the parts that are whole and makes the others; the shards are then the same, byte for byte.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tf_probunet.data.dataset import ImageEncoding, sha256_of
+from tf_probunet.data.format_checks import check_record
+from tf_probunet.data.writer import DatasetWriter, EncodedRecord, Record
+from tf_probunet.staging import disk_errors, replace_file
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """One piece of work.
+
+    Args:
+        name: unique, fit for a file name; parts are put together in the order of their units.
+        work: what to do, as plain values that can be pickled and written as JSON.
+        files: (path, size in bytes, time of change in ns) of what is read: where one changes, the work is done again.
+    """
+
+    name: str
+    work: Any
+    files: tuple[tuple[str, int, int], ...] = ()
+
+
+@dataclasses.dataclass
+class Remarks:
+    """What a unit has to tell beside its records; lines of text.
+
+    Args:
+        rejects: (what, reason) of what should have become records and could not.
+        drops: (what, reason) of what a documented rule leaves out.
+        notes: what a user should know.
+    """
+
+    rejects: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    drops: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class PartMaker:
+    """Makes the part of a unit; can be pickled, so that it may run in another process.
+
+    Args:
+        folder: of the parts.
+        records: (work, remarks) -> records; the function stands in a module, and is the same work each time.
+        settings: everything else that decides the records, JSON values: where they change, parts are made anew.
+        image, num_classes, ignore_label: of the dataset, for the check of each record.
+    """
+
+    folder: str
+    records: Callable[[Any, Remarks], Iterable[Record]]
+    settings: dict
+    image: ImageEncoding
+    num_classes: int
+    ignore_label: int = 255
+    what = "units prepared"  # for a line of progress
+
+    def paths(self, unit: Unit) -> tuple[Path, Path]:
+        """The file of records and its description."""
+        return Path(self.folder) / f"{unit.name}.tfrecord", Path(self.folder) / f"{unit.name}.json"
+
+    def attempted(self, unit: Unit) -> dict | None:
+        """The description of a part that was made of the same input, with or without rejects; None where it was not."""
+        try:
+            content = json.loads(self.paths(unit)[1].read_text(encoding="utf-8"))
+            return content if content["fingerprint"] == self._fingerprint(unit) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def finished(self, unit: Unit) -> dict | None:
+        """The description of a part that is whole, lacks nothing and was made of the same input."""
+        content = self.attempted(unit)
+        try:
+            return content if content and not content["rejects"] and content["sha256"] == sha256_of(
+                self.paths(unit)[0]) else None
+        except (OSError, KeyError):
+            return None
+
+    def __call__(self, unit: Unit) -> None:
+        """Makes the part, unless it is whole already."""
+        if self.finished(unit):
+            return
+        part, description = self.paths(unit)
+        remarks, count = Remarks(), 0
+        with disk_errors(self.folder):
+            description.unlink(missing_ok=True)
+            partial = part.parent / f".{part.name}.partial-{os.getpid()}"
+            try:
+                with tf.io.TFRecordWriter(str(partial)) as writer:
+                    for record in self._contained(unit, remarks):
+                        check_record(record, self.image, self.num_classes, self.ignore_label)
+                        writer.write(EncodedRecord.of(record).example)
+                        count += 1
+                os.replace(partial, part)
+            finally:
+                partial.unlink(missing_ok=True)
+            with replace_file(description) as file:
+                json.dump({"fingerprint": self._fingerprint(unit), "num_records": count, "sha256": sha256_of(part),
+                           **dataclasses.asdict(remarks)}, file)
+
+    def _contained(self, unit, remarks):
+        """The unit's records; whatever stops them, but for a full disk, is told as a reject, and other units go on."""
+        try:
+            yield from self.records(unit.work, remarks)
+        except Exception as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            expected = isinstance(error, (ValueError, OSError))
+            remarks.rejects.append((unit.name, f"{error}" if expected else f"{type(error).__name__}: {error}"))
+
+    def _fingerprint(self, unit):
+        content = json.dumps([self.settings, unit.work, unit.files], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def parts_folder(output: Path) -> Iterator[Path]:
+    """The folder of parts beside the dataset that they will become, held for one preparation at a time.
+
+    Raises:
+        OSError: another process prepares the same dataset.
+    """
+    folder = output.parent / f".{output.name}.parts"
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of when this process ends, however it ends
+        except OSError as error:
+            raise OSError(
+                f"Another process is preparing {output}. Wait for it, or stop it and run the command again: what it "
+                "has finished is kept."
+            ) from error
+        yield folder
+
+
+def join_parts(writer: DatasetWriter, maker: PartMaker, split: str, units: Iterable[Unit]) -> None:
+    """Appends the records of whole parts to a split, in the order of the units.
+
+    Raises:
+        OSError: a part was damaged since it was made.
+    """
+    for unit in units:
+        if not maker.paths(unit)[0].is_file():
+            continue  # rejected as a whole
+        try:
+            for example in tf.data.TFRecordDataset(str(maker.paths(unit)[0])).as_numpy_iterator():
+                writer.write_encoded(split, EncodedRecord.parse(example))
+        except tf.errors.DataLossError as error:
+            maker.paths(unit)[1].unlink(missing_ok=True)
+            raise OSError(
+                f"{maker.paths(unit)[0]} was damaged after it was made. Run the command again: it will be made anew."
+            ) from error
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes the parts of a dataset that is whole."""
+    shutil.rmtree(folder, ignore_errors=True)
