@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_probunet.data.dataset import load_info
 from tf_probunet.data.reading import evaluation_dataset
 from tf_probunet.data.writer import DatasetWriter, Record
-from tf_probunet.evaluation import evaluate, example_cases, foreground_probability, table
+from tf_probunet.evaluation import class_probability, evaluate, example_cases, table
 from tf_probunet.metrics import energy_distance
 
 SIZE = 16
@@ -120,10 +120,10 @@ def test_wrong_input(data, perfect):
         evaluate(other, data)
 
 
-def test_foreground_probability_is_the_mean_of_softmax():
+def test_class_probability_is_the_mean_of_softmax():
     logits = np.random.default_rng(0).normal(size=(3, 4, 5, 3)) * 50
     expected = 1 - tf.nn.softmax(logits).numpy()[..., 0].mean(0)
-    np.testing.assert_allclose(foreground_probability(logits), expected, atol=1e-12)
+    np.testing.assert_allclose(class_probability(logits, range(1, 3)), expected, atol=1e-12)
 
 
 def test_cases_are_spread_and_complete(data, perfect):

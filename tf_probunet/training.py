@@ -81,7 +81,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         f"{experiment.steps} steps, {experiment.precision}."
     )
     validation = evaluation_dataset(data, "val", experiment.batch_size, crop_size=experiment.crop_size,
-                                    limit=experiment.validation_images)
+                                    limit=experiment.validation_images, cache=True)
     steps = training_dataset(data, "train", experiment.batch_size, crop_size=experiment.crop_size,
                              augmentation=experiment.augmentation, seed=experiment.seed, start_step=step)
     with explain_damage(data), disk_errors(run):
@@ -96,7 +96,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
                 callbacks.StopOnNonFinite(run),
                 callbacks.LastStep(experiment.steps, step),
                 callbacks.Progress(experiment.steps, step, report),
-                callbacks.Validation(validation, experiment.validation_samples, experiment.seed),
+                callbacks.Validation(validation, experiment.validation_samples, experiment.seed, data.scored_classes),
                 callbacks.BestWeights(run / BEST_WEIGHTS, history.best("val_energy_distance")),
                 history,
                 callbacks.ReportEpoch(report),

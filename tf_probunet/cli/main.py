@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 VERBS = {
     "prepare phantom": "prepare_phantom",
     "prepare lidc-crops": "prepare_lidc_crops",
+    "prepare cityscapes": "prepare_cityscapes",
     "verify": "verify",
     "presets": "presets",
     "train": "train",
@@ -25,6 +26,7 @@ VERBS = {
 SUMMARIES = {
     "prepare phantom": "Make a small dataset without any CT: real contours over rendered images.",
     "prepare lidc-crops": "Make a dataset from the public LIDC crops with four masks.",
+    "prepare cityscapes": "Make a dataset with ambiguous labels from Cityscapes, or from data in its layout.",
     "verify": "Check every byte and record of a dataset.",
     "presets": "List the presets, or one preset's fields and their sources.",
     "train": "Train a preset on a dataset into a run folder.",

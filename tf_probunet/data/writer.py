@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_probunet.data.dataset import FORMAT, INFO_NAME, ImageEncoding, sha256_of
-from tf_probunet.data.format_checks import check_record, check_settings
+from tf_probunet.data.flips import flips_to_json
+from tf_probunet.data.format_checks import check_flips, check_record, check_settings
 from tf_probunet.staging import disk_errors, stage_folder
 
 
@@ -53,6 +54,7 @@ class DatasetWriter(contextlib.AbstractContextManager):
         image: how stored integers map to physical values.
         ignore_label: class map value of unlabelled pixels.
         records_per_shard: images in one shard file.
+        flips: `tf_probunet.data.flips.Flip`s to be drawn when the dataset is read; none is the usual case.
 
     Example:
         >>> import numpy as np, tempfile, pathlib
@@ -68,9 +70,12 @@ class DatasetWriter(contextlib.AbstractContextManager):
     """
 
     def __init__(self, output, *, classes, splits, source, licence, preparation, image=ImageEncoding(),
-                 ignore_label=255, records_per_shard=512):
+                 ignore_label=255, records_per_shard=512, flips=()):
         facts = {"source": source, "licence": licence, "preparation": preparation}
         check_settings(tuple(classes), ignore_label, tuple(splits), records_per_shard, facts)
+        self.flips = flips_to_json(flips, tuple(classes))
+        check_flips(self.flips, classes)
+        self._twins = tuple(flip.target for flip in flips)
         self.output = Path(output)
         self.classes = tuple(classes)
         self.image = image
@@ -92,7 +97,7 @@ class DatasetWriter(contextlib.AbstractContextManager):
             raise ValueError(f"The writer of {self.output} is not open. Write inside of its `with` block.")
         if split not in self._splits:
             raise ValueError(f"Unknown split {split!r}; this writer has {', '.join(self._splits)}.")
-        check_record(record, self.image, len(self.classes), self.ignore_label)
+        check_record(record, self.image, len(self.classes), self.ignore_label, self._twins)
         self._check_unique(split, record)
         with disk_errors(self.output):
             self._splits[split].write(self._staging, _encode(record), record, self.records_per_shard)
@@ -119,6 +124,7 @@ class DatasetWriter(contextlib.AbstractContextManager):
             "classes": self.classes,
             "ignore_label": self.ignore_label,
             "image": dataclasses.asdict(self.image),
+            **({"flips": self.flips} if self.flips else {}),  # old readers know datasets without flips
             "splits": splits,
         }
         info = self._staging / INFO_NAME
