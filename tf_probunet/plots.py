@@ -114,11 +114,12 @@ def sample_sheet(cases, path, *, title, num_samples=8, classes=2, reference="gra
 def class_colors(classes) -> np.ndarray:
     """A colour for each label of an 8 bit class map, [256, 3] uint8: labels that are no class, as the ignored, black.
 
-    Hues go by the golden ratio of the circle, so that neighbouring labels are far apart; lightness alternates.
+    Hues go by the golden ratio of the circle, which brings every eighth label near again: those differ in tone.
     """
     colors = np.zeros((256, 3), np.uint8)
     for label in range(classes):
-        rgb = colorsys.hsv_to_rgb(0.61803 * label % 1, (0.45, 0.8, 0.95)[label % 3], (0.95, 0.8, 0.6)[label // 3 % 3])
+        saturation, value = ((0.5, 0.95), (0.95, 0.7), (0.75, 0.45))[label // 8 % 3]
+        rgb = colorsys.hsv_to_rgb(0.61803 * label % 1, saturation, value)
         colors[label] = np.rint(255 * np.array(rgb))
     return colors
 

@@ -76,6 +76,9 @@ def find_units(sources, *, val_cities=None, split_within_cities=False, report=la
         tree = FileTree(source, LAYOUT)
         for ending, found in ((IMAGE, images), (LABELS, labels)):
             _collect(tree, ending, found)
+        extra = sum(_is_extra(PurePosixPath(name)) for name in tree.names if name.endswith(IMAGE))
+        if extra:
+            report(f"{extra:,} images of train_extra in {tree.source} are left out: they have coarse labels only.")
     if not images:
         raise ValueError(
             f"No images in {', '.join(map(str, sources)) or 'no sources'}. Expected {LAYOUT}, in folders or zips."
@@ -111,10 +114,12 @@ def _collect(tree, ending, found):
         path = PurePosixPath(name)
         if not path.name.endswith(ending) or path.name.startswith("._"):  # the latter: what macOS adds to zips
             continue
+        if _is_extra(path):
+            continue
         if len(path.parts) < 3 or path.parts[-3] not in SPLITS:
             raise ValueError(
                 f"{tree.source}: {name} is in no folder <split>/<city> with a split of {', '.join(SPLITS)}. Expected "
-                f"{LAYOUT}. Give the folder above, and leave other files (such as train_extra) out."
+                f"{LAYOUT}. Give the folder above, and leave other files out."
             )
         key = (path.parts[-3], path.parts[-2].lower(), path.name.removesuffix(ending))
         if key in found:
@@ -122,6 +127,10 @@ def _collect(tree, ending, found):
                 f"{'/'.join(key)}{ending} is there twice, in {found[key][0]} and in {tree.source}. Give each file once."
             )
         found[key] = (str(tree.source), name)
+
+
+def _is_extra(path):
+    return "train_extra" in path.parts[:-2]
 
 
 def _labels_of(labels, images, key):
@@ -145,8 +154,8 @@ def _assign(cities, labelled, val_cities, split_within_cities, report):
         val = {city.lower() for city in val_cities}
         if not val or not val <= train or val == train:
             raise ValueError(
-                f"val_cities must be some, not all, of the cities in folder train: {', '.join(sorted(train)) or 'none'}."
-                f" Received: {', '.join(val_cities) or 'none'}."
+                "val_cities must be some, not all, of the cities in folder train: "
+                f"{', '.join(sorted(train)) or 'none'}. Received: {', '.join(val_cities) or 'none'}."
             )
     split_of, left_out = {}, {}
     for folder, city in cities:
