@@ -170,7 +170,7 @@ def _open_run(experiment, data, run, resume):
 def _check_same_data(data, run):
     before = json.loads((run / DATA_FACTS).read_text(encoding="utf-8"))
     now = json.loads(json.dumps(data.facts()))  # tuples to lists, as in the file
-    changed = [name for name in now if now[name] != before.get(name)]
+    changed = [name for name in {**before, **now} if now.get(name) != before.get(name)]
     if changed:
         raise ValueError(
             f"{run} was started with another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "
