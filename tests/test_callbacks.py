@@ -141,7 +141,7 @@ class TestValidation:
         diversities = np.concatenate([result.sample_diversity for result in results])
         assert logs["val_energy_distance"] == pytest.approx(distances.mean(), abs=1e-9)
         assert logs["val_sample_diversity"] == pytest.approx(diversities.mean(), abs=1e-9)
-        losses = model.evaluate(batches().map(callbacks._one_grader), return_dict=True, verbose=0)
+        losses = model.evaluate(batches().enumerate().map(callbacks._one_grader), return_dict=True, verbose=0)
         assert {name: logs[f"val_{name}"] for name in losses} == pytest.approx(losses, rel=1e-6)
         assert set(logs) == {"loss", "val_loss", "val_cross_entropy", "val_kl", "val_energy_distance",
                              "val_sample_diversity"}
@@ -157,7 +157,7 @@ class TestValidation:
 
     def test_graders_take_turns_and_padding_none(self):
         batch = next(iter(batches(num=5, batch_size=5)))
-        images, found = callbacks._one_grader(batch)
+        images, found = callbacks._one_grader(0, batch)
         expected = [batch["segmentations"][image, grader] for image, grader in enumerate([0, 1, 2, 1, 1])]
         np.testing.assert_array_equal(found, expected)
         assert images.shape == (5, 16, 16, 1) and not np.any(found == 255)

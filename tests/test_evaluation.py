@@ -1,15 +1,18 @@
 """Evaluation: figures from known samplers, subsets, and text."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_probunet.data.dataset import load_info
+from tf_probunet.callbacks import Validation
+from tf_probunet.data.dataset import ImageEncoding, load_info
+from tf_probunet.data.flips import CITYSCAPES_FLIPS, apply_flips, draw_flips
 from tf_probunet.data.reading import evaluation_dataset
 from tf_probunet.data.writer import DatasetWriter, Record
-from tf_probunet.evaluation import evaluate, example_cases, foreground_probability, table
+from tf_probunet.evaluation import class_probability, evaluate, example_cases, table
 from tf_probunet.metrics import energy_distance
 
 SIZE = 16
@@ -120,13 +123,87 @@ def test_wrong_input(data, perfect):
         evaluate(other, data)
 
 
-def test_foreground_probability_is_the_mean_of_softmax():
+def test_class_probability_is_the_mean_of_softmax():
     logits = np.random.default_rng(0).normal(size=(3, 4, 5, 3)) * 50
     expected = 1 - tf.nn.softmax(logits).numpy()[..., 0].mean(0)
-    np.testing.assert_allclose(foreground_probability(logits), expected, atol=1e-12)
+    np.testing.assert_allclose(class_probability(logits, range(1, 3)), expected, atol=1e-12)
 
 
 def test_cases_are_spread_and_complete(data, perfect):
     cases = example_cases(perfect, data, "val", num_cases=4, num_samples=3)
     assert [case["name"] for case in cases] == ["0", "10", "20", "30"]
     assert cases[0]["samples"].shape == (3, SIZE, SIZE) and cases[0]["segmentations"].shape == (4, SIZE, SIZE)
+
+
+class FlippingSegmenter:
+    """Knows the unflipped classes, red being class + 1, and flips them as often as they are flipped, or never."""
+
+    num_classes, ignore_label = 24, 255
+
+    def __init__(self, flips):
+        self.flips = flips
+
+    def sample(self, images, num_samples, seed):
+        classes = tf.cast(tf.math.rint(images[..., 0] * 255), tf.int32) - 1
+        seeds = tf.reshape(tf.random.split(seed, len(images) * num_samples), (len(images), num_samples, 2))
+        drawn = [
+            tf.stack([apply_flips(one, self.flips, draw_flips(self.flips, each)) if self.flips else one
+                      for each in image_seeds])
+            for one, image_seeds in zip(classes, seeds, strict=True)
+        ]
+        return tf.one_hot(tf.stack(drawn), 24) * 10.0
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory, write_dataset):
+    """30 images with all five switchable classes, one that is not, and ignored pixels, at places of their own."""
+    rng = np.random.default_rng(0)
+    records = []
+    for index in range(30):
+        truth = rng.choice([flip.source for flip in CITYSCAPES_FLIPS] + [2], (8, 8)).astype(np.uint8)
+        truth[0, :6] = [0, 1, 8, 11, 13, 2]
+        image = np.repeat(truth[..., None] + 1, 3, axis=2)  # what the segmenter sees, under ignored pixels too
+        truth[7, rng.permutation(8)[:3]] = 255
+        records.append(Record(image, truth[None], f"{index}", f"city {index % 3}"))
+    classes = [f"class {label}" for label in range(24)]
+    folder = tmp_path_factory.mktemp("streets") / "data"
+    return write_dataset(folder, {"val": records}, classes=classes, flips=CITYSCAPES_FLIPS,
+                         image=ImageEncoding(channels=3))
+
+
+class TestFlips:
+    def test_a_perfect_segmenter_that_never_flips(self, streets):
+        result = evaluate(FlippingSegmenter(()), streets, num_samples=16, batch_size=8)
+        np.testing.assert_allclose(result.grader_diversity, 0.57982, atol=5e-6)
+        for distances in result.energy_distance.values():
+            np.testing.assert_allclose(distances, 0.3906, atol=5e-5)
+        assert not result.disagreed.any() and list(result.summary()["images"]) == ["all"]
+        figures = result.summary()["images"]["all"]["energy_distance"]
+        floors = [round(figures[count]["floor"], 4) for count in ("1", "4", "8", "16")]
+        assert floors == [0.5798, 0.145, 0.0725, 0.0362]
+
+    def test_a_perfect_sampler_lands_on_its_floor(self, streets):
+        result = evaluate(FlippingSegmenter(CITYSCAPES_FLIPS), streets, num_samples=16, batch_size=8)
+        assert result.cross.mean() == pytest.approx(0.57982, abs=0.03)
+        assert result.energy_distance[16].mean() == pytest.approx(0.0362, abs=0.01)
+
+    def test_the_table_names_the_scored_classes_and_no_lesion(self, streets):
+        text = table(evaluate(FlippingSegmenter(()), streets, num_samples=1, limit=3).summary())
+        assert "Scored over class 0, class 1, class 8, class 11, class 13, class 19, " in text and "lesion" not in text
+
+    def test_cases_show_the_likeliest_modes_and_where_a_flip_is(self, streets):
+        case, _ = example_cases(FlippingSegmenter(CITYSCAPES_FLIPS), streets, "val", num_cases=2, num_samples=4)
+        assert case["segmentations"].shape == (4, 8, 8)
+        assert set(np.unique(case["segmentations"][0])) == {0, 1, 2, 8, 11, 13, 255}  # unflipped: mode 0 of 32
+        flipped = (case["samples"] >= 19).mean(0)
+        assert np.abs(case["probability"] - flipped).max() < 0.01 and flipped.max() > 0
+
+    def test_validation_while_training_scores_the_same_classes(self, streets):
+        validation = Validation(evaluation_dataset(streets, "val", 8), 2, 0, streets.scored_classes)
+        model = FlippingSegmenter(())
+        model.optimizer = SimpleNamespace(use_ema=False)
+        model.evaluate = lambda *_, **__: {}
+        validation.set_model(model)
+        logs = {}
+        validation.on_epoch_end(0, logs)
+        assert logs["val_energy_distance"] == pytest.approx(0.3906, abs=5e-5)

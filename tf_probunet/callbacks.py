@@ -120,24 +120,28 @@ class Validation(keras.callbacks.Callback):
     later callbacks see.
 
     Args:
-        dataset: batches as `tf_probunet.data.reading.evaluation_dataset` gives them.
+        dataset: batches as `tf_probunet.data.reading.evaluation_dataset` gives them; read once an epoch and again for
+            the losses, so it had better be cached.
         num_samples: M.
         seed: of the samples; the same every epoch.
+        classes: under test; None for the foreground.
     """
 
-    def __init__(self, dataset, num_samples, seed):
+    def __init__(self, dataset, num_samples, seed, classes=None):
         super().__init__()
-        self.dataset, self.num_samples, self.seed = dataset.cache(), num_samples, seed
+        self.dataset, self.num_samples, self.seed, self.classes = dataset, num_samples, seed, classes
 
     def on_epoch_end(self, epoch, logs):
         distances, diversities = [], []
         with averaged_weights(self.model):
-            losses = self.model.evaluate(self.dataset.map(_one_grader), return_dict=True, verbose=0)
+            one_grader = self.dataset.enumerate().map(_one_grader)
+            losses = self.model.evaluate(one_grader, return_dict=True, verbose=0)
             for index, batch in enumerate(self.dataset):
                 logits = self.model.sample(batch["image"], self.num_samples, seed=(self.seed, index))
                 result = energy_distance(
                     np.argmax(logits, axis=-1), batch["segmentations"].numpy(), self.model.num_classes,
-                    ignore_label=self.model.ignore_label, grader_weights=batch["grader_weights"].numpy(),
+                    classes=self.classes, ignore_label=self.model.ignore_label,
+                    grader_weights=batch["grader_weights"].numpy(),
                 )
                 distances.append(result.energy_distance)
                 diversities.append(result.sample_diversity)
@@ -146,10 +150,18 @@ class Validation(keras.callbacks.Callback):
         logs["val_sample_diversity"] = float(np.mean(np.concatenate(diversities)))
 
 
-def _one_grader(batch):
-    """One grader an image, in turn, stands for the training's random draw; never a padded one, which weighs 0."""
-    num_graders = tf.math.count_nonzero(batch["grader_weights"], axis=1, dtype=tf.int32)
-    grader = tf.range(tf.size(num_graders)) % num_graders
+def _one_grader(index, batch):
+    """One grader an image stands for the training's random draw; never one that weighs 0, as padding does.
+
+    Where graders weigh alike they take turns from image to image; modes of flips come up as often as they are
+    probable: of n graders, image i gets the one at the quantile (i mod n + 1/2) / n.
+    """
+    weights = batch["grader_weights"]
+    num_graders = tf.math.count_nonzero(weights, axis=1)
+    size = tf.size(num_graders, out_type=tf.int64)
+    quantile = tf.cast((index * size + tf.range(size)) % num_graders, tf.float32) + 0.5
+    below = tf.cumsum(weights, axis=1) <= (quantile / tf.cast(num_graders, tf.float32))[:, None]
+    grader = tf.math.count_nonzero(below, axis=1)
     return batch["image"], tf.gather(batch["segmentations"], grader, axis=1, batch_dims=1)
 
 

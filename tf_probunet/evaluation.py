@@ -18,6 +18,7 @@ from tf_probunet.metrics import (
 from tf_probunet.models import Segmenter
 
 SAMPLE_COUNTS = (1, 4, 8, 16)
+NUM_MODES_SHOWN = 4  # of the 2^F of a dataset with F flips, in a figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +122,7 @@ def evaluate(model: Segmenter, data: DatasetInfo, split="val", *, num_samples=16
         for index, batch in enumerate(dataset):
             logits = model.sample(batch["image"], num_samples, seed=(seed, index))
             samples = np.argmax(logits, axis=-1).astype(np.uint8)  # [B, M, H, W]
-            for name, values in _measure(model, samples, batch, counts).items():
+            for name, values in _measure(model, samples, batch, counts, data.scored_classes).items():
                 columns.setdefault(name, []).append(values)
             done += len(samples)
             progress(done, total)
@@ -136,15 +137,16 @@ def evaluate(model: Segmenter, data: DatasetInfo, split="val", *, num_samples=16
             "num_samples": num_samples,
             "seed": seed,
             "batch_size": batch_size,
+            **({"scored_classes": [data.classes[label] for label in data.scored_classes]} if data.flips else {}),
         },
     )
 
 
-def _measure(model, samples, batch, counts) -> dict:
+def _measure(model, samples, batch, counts, classes) -> dict:
     graders = batch["segmentations"].numpy()
     weights = batch["grader_weights"].numpy().astype(np.float64)
     weights /= weights.sum(axis=1, keepdims=True)
-    options = dict(num_classes=model.num_classes, ignore_label=model.ignore_label)
+    options = dict(num_classes=model.num_classes, classes=classes, ignore_label=model.ignore_label)
     labelled = ignore_unlabelled(samples, graders, ignore_label=model.ignore_label)
     distances = (
         pairwise_distance(labelled, graders, **options),
@@ -160,7 +162,8 @@ def _measure(model, samples, batch, counts) -> dict:
         "cross": whole.cross,
         "sample_diversity": whole.sample_diversity,
         "grader_diversity": whole.grader_diversity,
-        "grader_presence": (presence(graders, **options) * weights).sum(axis=1),
+        # Rounded, because weights that sum to 1 but for the last bit are no disagreement.
+        "grader_presence": (presence(graders, **options) * weights).sum(axis=1).round(12),
         "sample_presence": presence(samples, **options).mean(axis=1),
         "groups": np.array([name.decode() for name in batch["group"].numpy()]),
         "source_ids": np.array([name.decode() for name in batch["source_id"].numpy()]),
@@ -173,6 +176,8 @@ def table(summary: dict) -> str:
         f"Split {summary['split']}, {summary['image_size'][0]}x{summary['image_size'][1]} pixels, "
         f"{summary['num_samples']} samples an image, seed {summary['seed']}."
     ]
+    if "scored_classes" in summary:
+        lines.append(f"Scored over {', '.join(summary['scored_classes'])}; all modes of flips, by probability.")
     titles = {"all": "all images", "presence_disagreed": "graders disagree on presence"}
     for name, figures in summary["images"].items():
         lines += ["", f"{titles[name]}: {figures['num_images']} images of {figures['num_groups']} groups"]
@@ -181,12 +186,17 @@ def table(summary: dict) -> str:
             low, high = distance["interval_95"]
             interval = f"{low:.3f} to {high:.3f}" if low is not None else "one group: none"
             lines.append(f"  {count:>7}  {distance['mean']:>15.4f}   {interval:<15}  {distance['floor']:.4f}")
-        lines.append(
+        spread = (
             f"  E d(S,Y) {figures['cross']:.3f}, E d(S,S') {figures['sample_diversity']:.3f}, "
-            f"E d(Y,Y') {figures['grader_diversity']:.3f}; lesion in {100 * figures['sample_presence']:.0f} % of "
+            f"E d(Y,Y') {figures['grader_diversity']:.3f}"
+        )
+        presences = (
+            f"; lesion in {100 * figures['sample_presence']:.0f} % of "
             f"samples, {100 * figures['grader_presence']:.0f} % of segmentations; both empty and filled samples in "
             f"{100 * figures['both_empty_and_filled_samples']:.0f} % of images"
         )
+        # With flips something is nearly always there: which class, not whether any, is what is uncertain.
+        lines.append(spread if "scored_classes" in summary else spread + presences)
     return "\n".join(lines)
 
 
@@ -194,25 +204,32 @@ def example_cases(model: Segmenter, data: DatasetInfo, split, *, num_cases=6, nu
                   crop_size=None) -> list[dict]:
     """Cases for `tf_probunet.plots.sample_sheet`, spread evenly over the split; none is picked by how it looks.
 
+    Of a dataset with flips, the most probable modes stand for the graders, and the probability is that of any flip.
+
     Args:
         model, data, split, num_samples, seed, crop_size: as `evaluate` takes them.
         num_cases: images.
     """
     cases = []
+    shown = [flip.target for flip in data.flips] or range(1, model.num_classes)
     dataset = evaluation_dataset(data, split, 1, crop_size=crop_size, limit=num_cases)
     for index, batch in enumerate(dataset.take(num_cases)):
         logits = model.sample(batch["image"], num_samples, seed=(seed, index))[0].numpy()  # [M, H, W, K]
+        segmentations = batch["segmentations"][0].numpy()
+        if data.flips:
+            by_weight = np.argsort(-batch["grader_weights"][0].numpy(), kind="stable")
+            segmentations = segmentations[by_weight[:NUM_MODES_SHOWN]]
         cases.append({
             "name": batch["source_id"][0].numpy().decode(),
             "image": batch["image"][0].numpy(),
-            "segmentations": batch["segmentations"][0].numpy(),
+            "segmentations": segmentations,
             "samples": logits.argmax(axis=-1),
-            "probability": foreground_probability(logits),
+            "probability": class_probability(logits, shown),
         })
     return cases
 
 
-def foreground_probability(logits):
-    """Mean over samples of the probability that a pixel is not background: logits [M, H, W, K] to [H, W]."""
+def class_probability(logits, classes):
+    """Mean over samples of the probability that a pixel is of any of the classes: logits [M, H, W, K] to [H, W]."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (1 - shifted[..., 0] / shifted.sum(axis=-1)).mean(axis=0)
+    return (shifted[..., list(classes)].sum(axis=-1) / shifted.sum(axis=-1)).mean(axis=0)

@@ -1,5 +1,6 @@
 """Figures: training curves and sheets of samples. The only file that imports matplotlib (extra `plots`)."""
 
+import colorsys
 import importlib.util
 from pathlib import Path
 
@@ -64,8 +65,11 @@ def progress(rows, path) -> None:
     _save(plt, figure, path)
 
 
-def sample_sheet(cases, path, *, title, num_samples=8, classes=2) -> None:
+def sample_sheet(cases, path, *, title, num_samples=8, classes=2, reference="grader",
+                 probability="mean probability") -> None:
     """A row for each case: image, its graders' outlines, samples, mean probability.
+
+    Of more than two classes, the segmentations are drawn in the colours of `class_colors` instead of outlines.
 
     Args:
         cases: dicts with image [H, W, C] float in 0..1, segmentations [R, H, W] int or None, samples [M, H, W] int,
@@ -73,7 +77,9 @@ def sample_sheet(cases, path, *, title, num_samples=8, classes=2) -> None:
         path: PNG to write.
         title: what the sheet shows; says so when images are rendered.
         num_samples: samples drawn a case.
-        classes: K, for the colours of outlines.
+        classes: K.
+        reference: what the segmentations are called: graders, or modes of flips.
+        probability: title of the last column.
     """
     plt = _pyplot()
     graders = max(len(case["segmentations"]) if case["segmentations"] is not None else 0 for case in cases)
@@ -83,8 +89,8 @@ def sample_sheet(cases, path, *, title, num_samples=8, classes=2) -> None:
                                 layout="constrained")
     for number, (row, case) in enumerate(zip(axes, cases, strict=True)):
         shown = case["image"] if case["image"].shape[-1] == 3 else case["image"][..., 0]
-        names = ["image", *[f"grader {i + 1}" for i in range(graders)],
-                 *[f"sample {i + 1}" for i in range(num_samples)], "mean probability"]
+        names = ["image", *[f"{reference} {i + 1}" for i in range(graders)],
+                 *[f"sample {i + 1}" for i in range(num_samples)], probability]
         masks = [None, *(case["segmentations"] if graders else ()), *case["samples"][:num_samples], None]
         for column, (axis, name, mask) in enumerate(zip(row, names, masks, strict=True)):
             axis.set(xticks=[], yticks=[])
@@ -93,20 +99,34 @@ def sample_sheet(cases, path, *, title, num_samples=8, classes=2) -> None:
             if column == columns - 1:
                 drawn = axis.imshow(case["probability"], vmin=0, vmax=1, cmap="magma")
                 continue
+            if mask is not None and classes > 2:
+                axis.imshow(class_colors(classes)[np.asarray(mask, int)])
+                continue
             axis.imshow(shown, cmap="gray", vmin=0, vmax=1)
             if mask is not None:
-                _outline(axis, mask, COLORS[1] if column <= graders else COLORS[5], classes)
+                _outline(axis, mask, COLORS[1] if column <= graders else COLORS[5])
         row[0].set_ylabel(case["name"].replace("/", "\n"), fontsize=6)
     figure.colorbar(drawn, ax=axes[:, -1], fraction=0.08)
     figure.suptitle(title, fontsize=10)
     _save(plt, figure, path)
 
 
-def _outline(axis, mask, color, classes):
-    foreground = [label for label in range(1, classes) if (mask == label).any()]
-    if not foreground:
+def class_colors(classes) -> np.ndarray:
+    """A colour for each label of an 8 bit class map, [256, 3] uint8: labels that are no class, as the ignored, black.
+
+    Hues go by the golden ratio of the circle, which brings every eighth label near again: those differ in tone.
+    """
+    colors = np.zeros((256, 3), np.uint8)
+    for label in range(classes):
+        saturation, value = ((0.5, 0.95), (0.95, 0.7), (0.75, 0.45))[label // 8 % 3]
+        rgb = colorsys.hsv_to_rgb(0.61803 * label % 1, saturation, value)
+        colors[label] = np.rint(255 * np.array(rgb))
+    return colors
+
+
+def _outline(axis, mask, color):
+    if not (mask == 1).any():
         axis.text(0.5, 0.04, "nothing", transform=axis.transAxes, ha="center", fontsize=7, color=color,
                   bbox={"facecolor": "black", "edgecolor": "none", "pad": 1.5})
-    for label in foreground:
-        shade = color if classes == 2 else COLORS[label % len(COLORS)]
-        axis.contour(np.asarray(mask) == label, levels=[0.5], colors=[shade], linewidths=1.2)
+        return
+    axis.contour(np.asarray(mask) == 1, levels=[0.5], colors=[color], linewidths=1.2)

@@ -81,7 +81,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         f"{experiment.steps} steps, {experiment.precision}."
     )
     validation = evaluation_dataset(data, "val", experiment.batch_size, crop_size=experiment.crop_size,
-                                    limit=experiment.validation_images)
+                                    limit=experiment.validation_images, cache=True)
     steps = training_dataset(data, "train", experiment.batch_size, crop_size=experiment.crop_size,
                              augmentation=experiment.augmentation, seed=experiment.seed, start_step=step)
     with explain_damage(data), disk_errors(run):
@@ -96,7 +96,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
                 callbacks.StopOnNonFinite(run),
                 callbacks.LastStep(experiment.steps, step),
                 callbacks.Progress(experiment.steps, step, report),
-                callbacks.Validation(validation, experiment.validation_samples, experiment.seed),
+                callbacks.Validation(validation, experiment.validation_samples, experiment.seed, data.scored_classes),
                 callbacks.BestWeights(run / BEST_WEIGHTS, history.best("val_energy_distance")),
                 history,
                 callbacks.ReportEpoch(report),
@@ -170,7 +170,7 @@ def _open_run(experiment, data, run, resume):
 def _check_same_data(data, run):
     before = json.loads((run / DATA_FACTS).read_text(encoding="utf-8"))
     now = json.loads(json.dumps(data.facts()))  # tuples to lists, as in the file
-    changed = [name for name in now if now[name] != before.get(name)]
+    changed = [name for name in {**before, **now} if now.get(name) != before.get(name)]
     if changed:
         raise ValueError(
             f"{run} was started with another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "

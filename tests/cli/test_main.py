@@ -70,6 +70,7 @@ def test_wrong_command_lines_exit_with_2_and_say_what_is_meant(probunet, argumen
     (["prepare", "lidc-crops", "--source", "nowhere.zip", "--output", "out"], "nowhere.zip does not exist"),
     (["evaluate", "--run", "nowhere", "--data", "{data}"], "Not a run: nowhere has no experiment.json"),
     (["export", "--run", "nowhere", "--output", "out"], "Not a run: nowhere"),
+    (["prepare", "cityscapes", "--source", "nowhere.zip", "--output", "out"], "nowhere.zip does not exist"),
     (["sample", "--saved_model", "nowhere", "--image", "x.png", "--output", "out"], "nowhere does not exist"),
     (["train", "--data", "{data}", "--run", "out"], "--preset is needed"),
     (["train", "--data", "{data}", "--run", "out", "--preset", "lidc_smal"], "Did you mean lidc_small"),

@@ -47,7 +47,8 @@ def main(values, _):
     if plots.is_available():
         cases = example_cases(model, data, values.split, num_samples=values.num_samples, seed=values.seed,
                               crop_size=crop_size)
-        plots.sample_sheet(cases, figure, classes=model.num_classes,
+        words = {"reference": "mode", "probability": "P(flipped)"} if data.flips else {}
+        plots.sample_sheet(cases, figure, classes=model.num_classes, **words,
                            title=f"{experiment.name}, split {values.split}. {data.source.split('.')[0]}")
         common.report(f"Cases: {figure}")
     elif values.figure:

@@ -26,6 +26,9 @@ def describe(folder):
 
     info = load_info(folder)
     common.report(f"{folder}: {info.source}")
+    if info.flips:
+        flips = ", ".join(f"{info.classes[flip.source]} {flip.probability:.3f}" for flip in info.flips)
+        common.report(f"  {info.num_classes} classes, twins included; flipped with probability: {flips}")
     for name, split in info.splits.items():
         graders = ", ".join(f"{number} graders: {count:,}" for number, count in split["num_graders"].items())
         common.report(f"  {name}: {split['num_images']:,} images of {split['num_groups']:,} groups ({graders})")

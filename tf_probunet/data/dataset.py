@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tf_probunet.data.flips import Flip, flips_from_json, flips_to_json, scored_classes
 from tf_probunet.data.format_checks import check_info
 
 FORMAT = "tf_probunet.dataset/1"
@@ -51,7 +52,10 @@ class ImageEncoding:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What `dataset.json` says: classes, encoding, and for each split its shards, counts and groups."""
+    """What `dataset.json` says: classes, encoding, for each split its shards, counts and groups, and label flips.
+
+    `classes` names the twins to which flips lead too; no stored segmentation holds those.
+    """
 
     folder: Path
     classes: tuple[str, ...]
@@ -61,10 +65,16 @@ class DatasetInfo:
     source: str
     licence: str
     preparation: dict
+    flips: tuple[Flip, ...] = ()
 
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def scored_classes(self) -> tuple[int, ...] | None:
+        """Classes under test in evaluation: those that flips switch; None, the whole foreground, without flips."""
+        return scored_classes(self.flips)
 
     def facts(self) -> dict:
         """What a model trained on this data must remember of it, as JSON values."""
@@ -75,6 +85,7 @@ class DatasetInfo:
             "ignore_label": self.ignore_label,
             "image": dataclasses.asdict(self.image),
             "preparation": self.preparation,
+            **({"flips": flips_to_json(self.flips, self.classes)} if self.flips else {}),
             "num_images": {split: self.num_images(split) for split in self.splits},
         }
 
@@ -131,6 +142,7 @@ def load_info(folder: str | os.PathLike) -> DatasetInfo:
             source=content["source"],
             licence=content["licence"],
             preparation=content["preparation"],
+            flips=flips_from_json(content.get("flips", []), content["classes"]),
         )
     except (TypeError, ValueError) as error:  # TypeError: fields of ImageEncoding
         raise ValueError(

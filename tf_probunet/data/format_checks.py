@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+MAX_FLIPS = 8  # evaluation constructs 2^F modes of every segmentation
+
 
 def check_settings(classes, ignore_label, splits, records_per_shard, facts) -> None:
     """Raises `ValueError` for settings of a dataset that no reader could use; at once, not after hours of writing."""
@@ -28,7 +30,37 @@ def check_settings(classes, ignore_label, splits, records_per_shard, facts) -> N
         ) from error
 
 
-def check_record(record, encoding, num_classes: int, ignore_label: int) -> None:
+def check_flips(entries, classes) -> None:
+    """Raises `ValueError` for flips that contradict each other or the classes.
+
+    Args:
+        entries: as `dataset.json` has them: objects with "from" and "to" (names of classes) and "probability".
+        classes: names of the classes.
+    """
+    _expect(isinstance(entries, list) and len(entries) <= MAX_FLIPS, "flips", entries, f"at most {MAX_FLIPS} flips")
+    if not entries:
+        return
+    _expect(len(set(classes)) == len(classes), "classes", classes, "names that differ, so that flips can name them")
+    for number, entry in enumerate(entries):
+        where = f"flips[{number}]"
+        _expect(isinstance(entry, dict) and set(entry) == {"from", "to", "probability"}, where, entry,
+                "an object with from, to and probability")
+        for end in ("from", "to"):
+            _expect(isinstance(entry[end], str) and entry[end] in classes, f"{where}.{end}", entry[end],
+                    f"one of the classes {', '.join(classes)}")
+        probability = entry["probability"]
+        _expect(_is(probability, (int, float)) and 0 <= probability <= 1, f"{where}.probability", probability,
+                "a number of 0 to 1")
+        _expect(entry["from"] != entry["to"], where, entry, "two different classes")
+    sources, targets = ([entry[end] for entry in entries] for end in ("from", "to"))
+    for end, names in (("from", sources), ("to", targets)):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        _expect(not twice, f"flips.{end}", ", ".join(twice), f"each class in no more than one flip's {end!r}")
+    both = sorted(set(sources) & set(targets))
+    _expect(not both, "flips", ", ".join(both), "no class that is flipped and flipped to; give each its own twin")
+
+
+def check_record(record, encoding, num_classes: int, ignore_label: int, twins=()) -> None:
     """Raises `ValueError` for a record that a reader could not use.
 
     Args:
@@ -36,6 +68,7 @@ def check_record(record, encoding, num_classes: int, ignore_label: int) -> None:
         encoding: `ImageEncoding` of the dataset.
         num_classes: K.
         ignore_label: class map value of unlabelled pixels.
+        twins: classes that only flips make; no stored segmentation holds them.
     """
     for name in ("source_id", "group"):
         value = getattr(record, name)
@@ -61,6 +94,12 @@ def check_record(record, encoding, num_classes: int, ignore_label: int) -> None:
             f"{record.source_id}: segmentations are {segmentations.dtype}{wrong}; expected uint8 in "
             f"0..{num_classes - 1} or {ignore_label} (ignored). Map the labels to classes first."
         )
+    flipped = np.intersect1d(segmentations, list(twins))
+    if flipped.size:
+        raise ValueError(
+            f"{record.source_id}: segmentations hold {flipped.tolist()}, to which flips lead. Expected unflipped "
+            "classes only: flips happen when the dataset is read. Store the class that is flipped."
+        )
     for key, value in record.provenance.items():
         number = isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value)
         if not (number or isinstance(value, str)):
@@ -79,6 +118,7 @@ def check_info(content) -> None:
     classes, ignored = content["classes"], content["ignore_label"]
     _expect(classes and all(isinstance(name, str) for name in classes), "classes", classes, "a list of names")
     _expect(len(classes) <= ignored <= 255, "ignore_label", ignored, f"a number in {len(classes)}..255")
+    check_flips(content.get("flips", []), classes)
     image = content["image"]
     for field in ("channels", "bits", "scale", "offset", "unit", "low", "high"):  # no default where a file is read
         _expect(field in image, f"image.{field}", "nothing", "a value")

@@ -9,14 +9,11 @@ import dataclasses
 import io
 import math
 import os
-import struct
-import zipfile
-import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
-from PIL import Image
 
+from tf_probunet.data.file_tree import FileTree
 from tf_probunet.data.writer import DatasetWriter, Record
 
 NUM_GRADERS = 4
@@ -25,42 +22,14 @@ SOURCE = (
     "(Armato et al. 2011/2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX)"
 )
 LICENCE = "CC BY 3.0"
+LAYOUT = "images/<patient>/*.png and gt/<patient>/*_l0..3.png"
 SPLITS = ("train", "val", "test")
 PROVENANCE = {"series_instance_uid": str, "z_mm": float, "pixel_spacing_mm": float, "annotation_ids": str}
 
 
-class _Tree:
-    """Files below a folder or inside a zip, by posix path relative to it."""
-
-    def __init__(self, source: Path):
-        self.source = source
-        self.split = ""  # of what no folder inside of the source names
-        self._zip = None
-        if source.is_dir():
-            self.names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
-            self.split = _split_name(source.resolve().parts)
-        elif zipfile.is_zipfile(source):
-            try:
-                self._zip = zipfile.ZipFile(source)
-            except zipfile.BadZipFile as error:
-                raise OSError(f"{source} is a damaged zip file ({error}). Copy it again.") from error
-            self.names = [name for name in self._zip.namelist() if not name.endswith("/")]
-        else:
-            what = "is not a zip file" if source.exists() else "does not exist"
-            raise FileNotFoundError(
-                f"{source} {what}. Expected a folder or zip with images/<patient>/*.png and gt/<patient>/*_l0..3.png."
-            )
-
-    def read(self, name: str) -> bytes:
-        try:
-            return self._zip.read(name) if self._zip else (self.source / name).read_bytes()
-        except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-            raise OSError(f"{self.source}: cannot read {name} ({error}). Copy the source again.") from error
-
-
 @dataclasses.dataclass(frozen=True)
 class _Crop:
-    tree: _Tree
+    tree: FileTree
     image: str
     masks: tuple[str, ...]
     split: str
@@ -86,7 +55,7 @@ def prepare_lidc_crops(sources, output, *, val_fraction=0.15, seed=0, progress=l
         sources = [sources]
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction must lie between 0 and 1. Received: {val_fraction}.")
-    crops = [crop for source in sources for crop in _find(_Tree(Path(source)))]
+    crops = [crop for source in sources for crop in _find(FileTree(source, LAYOUT))]
     if not crops:
         raise ValueError("No sources were given. Expected at least one folder or zip of crops.")
     named = {crop.split for crop in crops}
@@ -113,6 +82,8 @@ def _find(tree):
         )
     known = set(tree.names)
     facts = _read_index(tree)
+    # What no folder inside of the source names, the source's own name may. A zip's name says nothing.
+    own_split = _split_name(tree.source.resolve().parts) if tree.source.is_dir() else ""
     for name in images:
         path = PurePosixPath(name)
         at = len(path.parts) - 1 - path.parts[::-1].index("images")
@@ -125,7 +96,7 @@ def _find(tree):
                 f"{tree.source}: {name} lacks {len(missing)} of its {NUM_GRADERS} masks, first {missing[0]}. Expected "
                 "one PNG a grader, black where the grader drew nothing."
             )
-        split = _split_name(above) if above else tree.split
+        split = _split_name(above) if above else own_split
         yield _Crop(tree, name, masks, split, path.parts[at + 1], facts.get(name, {}))
 
 
@@ -184,8 +155,8 @@ def _split_by_patient(crops, val_fraction, seed):
 
 
 def _record(crop):
-    image = _read_png(crop, crop.image, "L")
-    masks = [(_read_png(crop, name, "L") > 0).astype(np.uint8) for name in crop.masks]
+    image = crop.tree.read_png(crop.image, "L")
+    masks = [(crop.tree.read_png(name, "L") > 0).astype(np.uint8) for name in crop.masks]
     for name, mask in zip(crop.masks, masks, strict=True):
         if mask.shape != image.shape:
             raise ValueError(
@@ -196,18 +167,3 @@ def _record(crop):
     source_id = "/".join(parts[-2:]).removesuffix(".png")
     return Record(image[..., None], np.stack(masks), source_id, crop.patient, crop.facts)
 
-
-def _read_png(crop, name, mode):
-    content = crop.tree.read(name)
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            deep = image.mode.startswith(("I", "F"))
-            pixels = None if deep else np.asarray(image.convert(mode))
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:  # all of them Pillow's
-        raise OSError(f"{crop.tree.source}: {name} is no readable PNG ({error}). Copy the source again.") from error
-    if deep:
-        raise ValueError(
-            f"{crop.tree.source}: {name} has more than 8 bits. Expected 8 bit images and masks, as in the release; "
-            "scale it to 0..255 first."
-        )
-    return pixels

@@ -7,16 +7,20 @@ import tensorflow as tf
 
 from tf_probunet.data.augment import Augmentation, augment
 from tf_probunet.data.dataset import DatasetInfo
+from tf_probunet.data.flips import all_modes, apply_flips, draw_flips
 from tf_probunet.data.verify import shard_damage
+
+FLIP_STREAM = 17  # tells the seed of flips from those of grader and augmentation, which are as they were without flips
 
 
 def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, augmentation=Augmentation(), seed=0,
                      start_step=0) -> tf.data.Dataset:
     """Endless batches for `fit`: shuffled images, each with one grader drawn at random, cropped and augmented.
 
-    Everything random follows from `seed` and the position in the stream (each pass over the data is a permutation
-    that is computed, not drawn), so a pipeline that starts at `start_step` goes on exactly as an unbroken one would
-    have, at once. The encoded records of the split are held in memory: 8 KB for a LIDC crop with four masks.
+    The flips of the dataset, where it has any, are drawn anew each time an image is read. Everything random follows
+    from `seed` and the position in the stream (each pass over the data is a permutation that is computed, not drawn),
+    so a pipeline that starts at `start_step` goes on exactly as an unbroken one would have, at once. The encoded
+    records of the split are held in memory: 8 KB for a LIDC crop with four masks.
 
     Args:
         info: of the dataset folder.
@@ -24,7 +28,7 @@ def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, au
         batch_size: B.
         crop_size: (height, width), or None for whole images.
         augmentation: what may happen to an example.
-        seed: of shuffling, grader and augmentation.
+        seed: of shuffling, grader, flips and augmentation.
         start_step: batches to skip.
     Returns:
         dataset of (images [B, height, width, C] float32, segmentations [B, height, width] int32).
@@ -40,6 +44,9 @@ def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, au
         index = tf.random.experimental.index_shuffle(index, order_seed, num_images - 1)
         seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), position]), 2)
         image, segmentation = _parse(info, records[index], grader_seed=seeds[0])
+        if info.flips:
+            flip_seed = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), position]), FLIP_STREAM)
+            segmentation = apply_flips(segmentation, info.flips, draw_flips(info.flips, flip_seed))
         return augment(image, segmentation, seeds[1], crop_size, augmentation, info.ignore_label)
 
     stream = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
@@ -50,8 +57,12 @@ def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, au
     )
 
 
-def evaluation_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, limit=None) -> tf.data.Dataset:
+def evaluation_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, limit=None,
+                       cache=False) -> tf.data.Dataset:
     """Every image of a split once, in the order of the files, with all its graders.
+
+    Where the dataset has F flips, each grader's segmentation is given in all 2^F modes, constructed, not drawn, in the
+    order of `tf_probunet.data.flips.all_modes`: mode 0, the unflipped one, first.
 
     Args:
         info: of the dataset folder.
@@ -59,10 +70,11 @@ def evaluation_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, 
         batch_size: images in a batch; the last may have fewer.
         crop_size: (height, width) of the central crop, or None for whole images.
         limit: take this many images, evenly spread over the split; None for all.
+        cache: keep the images in memory for the next pass, before their modes are constructed.
     Returns:
         dataset of dicts: image [B, height, width, C] float32; segmentations [B, R, height, width] int32, R the
-        largest number of graders in the batch; grader_weights [B, R] float32, 1/R' for an image's R' graders and 0
-        for padding; source_id and group [B] string.
+        largest number of graders (times modes) in the batch; grader_weights [B, R] float32, 1/R' for an image's R'
+        graders (times the probability of the mode) and 0 for padding; source_id and group [B] string.
     """
     crop_size = _check_crop(info, split, crop_size)
     _check_numbers(batch_size=(batch_size, 1), limit=(limit, 1))
@@ -80,11 +92,19 @@ def evaluation_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, 
         parsed["segmentations"] = tf.slice(parsed["segmentations"], [0, start[0], start[1]], [-1, height, width])
         return parsed
 
+    def with_modes(parsed):
+        segmentations, weights = all_modes(parsed["segmentations"], parsed["grader_weights"], info.flips)
+        return parsed | {"segmentations": segmentations, "grader_weights": weights}
+
+    examples = records.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    if cache:
+        examples = examples.cache()
+    if info.flips:
+        examples = examples.map(with_modes)
     padding = {"image": 0.0, "segmentations": info.ignore_label, "grader_weights": 0.0, "source_id": "", "group": ""}
     num_batches = -(-min(num_images, limit or num_images) // batch_size)
     return (
-        records.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-        .padded_batch(batch_size, padding_values=padding)
+        examples.padded_batch(batch_size, padding_values=padding)
         .apply(tf.data.experimental.assert_cardinality(num_batches))
         .prefetch(2)
     )

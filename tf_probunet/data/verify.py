@@ -150,7 +150,8 @@ def _check_record(info, raw):
     image = _decode("image", _first(feature, "image/encoded", "bytes_list"), info.image.bits)
     if image.shape != (*size, info.image.channels):
         raise ValueError(f"image is {list(image.shape)}; expected {[*size, info.image.channels]}.")
-    allowed = [*range(info.num_classes), info.ignore_label]
+    twins = {flip.target for flip in info.flips}  # no stored segmentation holds what only flips make
+    allowed = [label for label in (*range(info.num_classes), info.ignore_label) if label not in twins]
     _first(feature, "segmentation/encoded", "bytes_list")
     encoded = feature["segmentation/encoded"].bytes_list.value
     for grader, png in enumerate(encoded):

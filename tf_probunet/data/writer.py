@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_probunet.data.dataset import FORMAT, INFO_NAME, ImageEncoding, sha256_of
-from tf_probunet.data.format_checks import check_record, check_settings
+from tf_probunet.data.flips import flips_to_json
+from tf_probunet.data.format_checks import check_flips, check_record, check_settings
 from tf_probunet.staging import disk_errors, stage_folder
 
 
@@ -86,6 +87,7 @@ class DatasetWriter(contextlib.AbstractContextManager):
         image: how stored integers map to physical values.
         ignore_label: class map value of unlabelled pixels.
         records_per_shard: images in one shard file.
+        flips: `tf_probunet.data.flips.Flip`s to be drawn when the dataset is read; none is the usual case.
 
     Example:
         >>> import numpy as np, tempfile, pathlib
@@ -101,9 +103,12 @@ class DatasetWriter(contextlib.AbstractContextManager):
     """
 
     def __init__(self, output, *, classes, splits, source, licence, preparation, image=ImageEncoding(),
-                 ignore_label=255, records_per_shard=512):
+                 ignore_label=255, records_per_shard=512, flips=()):
         facts = {"source": source, "licence": licence, "preparation": preparation}
         check_settings(tuple(classes), ignore_label, tuple(splits), records_per_shard, facts)
+        self.flips = flips_to_json(flips, tuple(classes))
+        check_flips(self.flips, classes)
+        self._twins = tuple(flip.target for flip in flips)
         self.output = Path(output)
         self.classes = tuple(classes)
         self.image = image
@@ -125,7 +130,7 @@ class DatasetWriter(contextlib.AbstractContextManager):
             raise ValueError(f"The writer of {self.output} is not open. Write inside of its `with` block.")
         if split not in self._splits:
             raise ValueError(f"Unknown split {split!r}; this writer has {', '.join(self._splits)}.")
-        check_record(record, self.image, len(self.classes), self.ignore_label)
+        check_record(record, self.image, len(self.classes), self.ignore_label, self._twins)
         self.write_encoded(split, EncodedRecord.of(record))
 
     def write_encoded(self, split: str, record: "EncodedRecord") -> None:
@@ -161,6 +166,7 @@ class DatasetWriter(contextlib.AbstractContextManager):
             "classes": self.classes,
             "ignore_label": self.ignore_label,
             "image": dataclasses.asdict(self.image),
+            **({"flips": self.flips} if self.flips else {}),  # old readers know datasets without flips
             "splits": splits,
         }
         info = self._staging / INFO_NAME
