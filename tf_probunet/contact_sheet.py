@@ -9,7 +9,7 @@ from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage
 from tf_probunet.sheet_page import TEXT, Tile, hexadecimal, rgb, shorten, write_page
 
-PANEL = 256  # most pixels a side
+PANEL, SMALL_PANEL = 256, 200  # most pixels a side; the small ones where several class maps stand beside an image
 GRADER_COLORS = tuple(plots.COLORS[index] for index in (4, 5, 3, 2, 1, 0))  # those that stand out from grey first
 MOST_OUTLINES, MOST_MAPS = len(GRADER_COLORS), 4  # graders shown of an image
 
@@ -37,17 +37,17 @@ def contact_sheet(info: DatasetInfo, split, path, *, num_images=24, crop_size=No
     if info.num_classes == 2:
         shown = min(most, MOST_OUTLINES)
         tiles = [_outlined(case, info, shown) for case in cases]
-        legend = [(f"■ grader {number + 1}", GRADER_COLORS[number]) for number in range(shown)]
+        legend = [(f"grader {number + 1}", GRADER_COLORS[number]) for number in range(shown)]
         notes = ["where outlines coincide, their colours take turns"] * (shown > 1)
     else:
         shown = min(most, MOST_MAPS)
         tiles = [_mapped(case, info, shown) for case in cases]
-        legend = _class_legend(cases, info, shown)
+        legend = _class_legend([mask for case in cases for mask in case["segmentations"][:shown]], info)
         notes = []
     if most > shown:
         notes.append(f"of up to {most} graders an image, the {shown} of largest weight are shown")
     if any((case["segmentations"] == info.ignore_label).any() for case in cases):
-        legend.append(("■ striped: no label", hexadecimal(overlay.IGNORED)))
+        legend.append(("striped: no label", hexadecimal(overlay.IGNORED)))
     title = f"Split {split}: {len(cases)} of {info.num_images(split):,} images, evenly spread"
     write_page(tiles, path, title="; ".join([title, *notes]), legend=legend, footer=_footer(info))
     return len(cases)
@@ -75,24 +75,27 @@ def augmented_sheet(info: DatasetInfo, split, path, augmentation, crop_size, *, 
     if num_views < 1:
         raise ValueError(f"num_views must be at least 1. Received: {num_views}. Say how many views to draw an image.")
     whole = _common_size(info, split, crop_size, name)
-    tiles, ignored = [], False
+    tiles, drawn_masks = [], []
     for row, case in enumerate(_read(info, split, num_images, whole)):
         masks = case["segmentations"]
         drew = [index for index, mask in enumerate(masks) if ((mask > 0) & (mask != info.ignore_label)).any()]
         grader = (drew or [0])[0]  # one for the whole row, or views could not be compared
         image, mask = tf.constant(case["image"]), tf.constant(masks[grader])
-        panels, ignored = [_panel(case["image"], masks[grader], info)], ignored or info.ignore_label in masks[grader]
+        views = [(case["image"], masks[grader])]
         for view in range(num_views):
             # As training derives it from its seed and the example's position in the stream.
             seeds = tf.random.split(tf.constant([seed, row * num_views + view], tf.int64), 2)
             drawn = augment(image, mask, seeds[1], tuple(crop_size), augmentation, info.ignore_label)
-            panels.append(_panel(*(tensor.numpy() for tensor in drawn), info))
-            ignored = ignored or info.ignore_label in drawn[1].numpy()
+            views.append([tensor.numpy() for tensor in drawn])
+        panels = [_panel(*view, info) for view in views]
+        drawn_masks += [view[1] for view in views]
         caption = f", grader {grader + 1}" if len(masks) > 1 else ""
         tiles.append(Tile([panels[0]], [[(shorten(case["name"] + caption, panels[0].shape[1]), TEXT)]]))
         tiles += [Tile([panel], [[(f"view {number}", TEXT)]]) for number, panel in enumerate(panels[1:], 1)]
-    legend = [("■ the grader's outline", GRADER_COLORS[0])] if info.num_classes == 2 else []
-    legend += [("■ striped: no label, left out of the loss", hexadecimal(overlay.IGNORED))] * ignored
+    outlined = info.num_classes == 2
+    legend = [("the grader's outline", GRADER_COLORS[0])] if outlined else _class_legend(drawn_masks, info)
+    if any(info.ignore_label in mask for mask in drawn_masks):
+        legend.append(("striped: no label, left out of the loss", hexadecimal(overlay.IGNORED)))
     title = (f"Split {split}: the whole image of {whole[0]}x{whole[1]}, and {num_views} views of "
              f"{crop_size[0]}x{crop_size[1]} as {f'preset {name}' if name else 'training'} augments it, seed {seed}")
     write_page(tiles, path, title=title, legend=legend, footer=_footer(info), columns=num_views + 1)
@@ -148,9 +151,10 @@ def _draw(image, masks, info):
 
 def _mapped(case, info, shown):
     colors = overlay.class_colors(info.num_classes)
-    maps = case["segmentations"][:shown]
-    image = overlay.to_rgb(overlay.resize(case["image"], PANEL))
-    panels = [image, *[overlay.draw_classes(overlay.resize(one, PANEL), colors, info.ignore_label) for one in maps]]
+    size = PANEL if shown == 1 else SMALL_PANEL
+    maps = [overlay.resize(mask, size) for mask in case["segmentations"][:shown]]
+    image = overlay.to_rgb(overlay.resize(case["image"], size))
+    panels = [image, *[overlay.draw_classes(labels, colors, info.ignore_label) for labels in maps]]
     width = len(panels) * image.shape[1]
     captions = [[(shorten(case["name"], width), TEXT)]]
     if len(case["segmentations"]) > 1:
@@ -169,12 +173,10 @@ def _panel(image, mask, info):
     return ((base.astype(np.uint16) + classes) // 2).astype(np.uint8)
 
 
-def _class_legend(cases, info, shown):
-    found = set()
-    for case in cases:
-        found.update(np.unique(case["segmentations"][:shown]).tolist())
+def _class_legend(masks, info):
     colors = overlay.class_colors(info.num_classes)
-    return [(f"■ {info.classes[label]}", hexadecimal(colors[label])) for label in sorted(found - {info.ignore_label})]
+    found = sorted(set().union(*(np.unique(mask).tolist() for mask in masks)) - {info.ignore_label})
+    return [(info.classes[label], hexadecimal(colors[label])) for label in found]
 
 
 def _footer(info):

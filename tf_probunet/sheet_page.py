@@ -9,10 +9,10 @@ from tf_probunet import plots
 
 DPI = 110  # of `plots`: one pixel of a panel is one of the file
 FONT_POINTS = 7
-LETTER = 0.61 * FONT_POINTS * DPI / 72  # width in pixels of any letter of DejaVu Sans Mono, which matplotlib brings
+LETTER = 7  # pixels, the width of any letter of DejaVu Sans Mono, which matplotlib brings, at this size (6.4 unhinted)
 LINE = 16  # pixels of a line of text
 GAP, SEAM = 14, 2  # pixels between tiles, and between panels of one tile
-WIDEST, NARROWEST = 1700, 620  # pixels of a page; one tile that is wider makes it wider
+WIDEST, NARROWEST = 1760, 620  # pixels of a page; one tile that is wider makes it wider
 BACKGROUND, TEXT = "#181818", "#d8d8d8"
 
 
@@ -41,7 +41,7 @@ def write_page(tiles, path, *, title, legend=(), footer="", columns=None) -> tup
         tiles: `Tile`s.
         path: PNG to write; it appears whole or not at all.
         title: first lines.
-        legend: pieces (text, colour) under the title.
+        legend: (name, colour) for squares in these colours under the title.
         footer: last lines, for the source.
         columns: tiles in a row; as many as fit if not given.
     Returns:
@@ -74,7 +74,7 @@ def write_page(tiles, path, *, title, legend=(), footer="", columns=None) -> tup
 
 def letters_in(width) -> int:
     """How many letters of a caption fit into so many pixels."""
-    return int(width / LETTER)
+    return width // LETTER
 
 
 def shorten(name, width) -> str:
@@ -82,7 +82,7 @@ def shorten(name, width) -> str:
 
     Example:
         >>> shorten("LIDC-IDRI-0001/n00_s000", 100)
-        'LIDC-I…00_s000'
+        'LIDC-I…0_s000'
     """
     most = letters_in(width)
     if len(name) <= most:
@@ -111,16 +111,16 @@ def hexadecimal(color) -> str:
     return "#" + bytes(int(part) for part in color).hex()
 
 
-def _wrap(pieces, letters):
-    """Pieces of text, four letters apart, on as many lines as they need."""
-    lines, length = [[]], 0
-    for text, color in pieces:
-        if lines[-1] and length + len(text) > letters:
+def _wrap(legend, letters):
+    """Coloured squares with their names, on as many lines as they need."""
+    lines, length = [], letters
+    for name, color in legend:
+        if length + len(name) + 2 > letters:
             lines.append([])
             length = 0
-        lines[-1].append((text + "    ", color))
-        length += len(text) + 4
-    return lines if lines[0] else []
+        lines[-1] += [("■ ", color), (name + "    ", TEXT)]
+        length += len(name) + 6
+    return lines
 
 
 def _save(canvas, texts, path):

@@ -115,7 +115,7 @@ def text(statistics: Statistics) -> str:
     """
     s = statistics
     height, width = s.image_size
-    graders = ", ".join(f"{number} of {count:,} images" for number, count in s.graders_an_image.items())
+    graders = ", ".join(f"{number} an image in {count:,} images" for number, count in s.graders_an_image.items())
     rows = [
         ("graders", graders),
         ("drew something", f"all graders in {_percent(s.presence['all'])} of images, some of them in "

@@ -62,7 +62,7 @@ class Tally:
         """Masks [R, H, W] of one image, weights [R]."""
         ignored = self.info.ignore_label
         foreground = (masks > 0) & (masks != ignored)
-        self.votes = _add(self.votes, np.bincount(foreground.sum(axis=0).ravel()))
+        self.votes = _add(self.votes, np.bincount(foreground.sum(axis=0).ravel(), minlength=len(masks) + 1))
         counts = np.stack([np.bincount(mask.ravel(), minlength=ignored + 1) for mask in masks])  # [R, labels]
         counts = counts[:, [*range(self.info.num_classes), ignored]]
         self.pixels += weights @ counts
