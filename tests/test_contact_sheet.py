@@ -195,7 +195,7 @@ def test_wrong_arguments_say_what_to_do_and_leave_no_file(tmp_path, tiny_info):
         contact_sheet(tiny_info, "tset", path)
     with pytest.raises(ValueError, match="larger than images"):
         contact_sheet(tiny_info, "val", path, crop_size=(33, 32))
-    with pytest.raises(ValueError, match="Preset big cuts crops of 64x64, but there are images of 32x32.*--crop_size 32"):
+    with pytest.raises(ValueError, match="Preset big cuts crops of 64x64, but there are images of 32x32.*_size 32"):
         augmented_sheet(tiny_info, "val", path, Augmentation(), (64, 64), name="big")
     with pytest.raises(ValueError, match="num_views must be at least 1"):
         augmented_sheet(tiny_info, "val", path, Augmentation(), (16, 16), num_views=0)

@@ -32,7 +32,8 @@ def by_hand(tmp_path_factory, write_dataset):
     """Three images: graders A, B and nothing; A and A; nothing alone."""
     image = np.array([[[0], [51]], [[102], [255]]], np.uint8)
     folder = tmp_path_factory.mktemp("by_hand") / "data"
-    return write_dataset(folder, {"val": records([A, B, NOTHING], [A, A], [NOTHING], image=image, pixel_spacing_mm=0.5)})
+    cases = [A, B, NOTHING], [A, A], [NOTHING]
+    return write_dataset(folder, {"val": records(*cases, image=image, pixel_spacing_mm=0.5)})
 
 
 def test_figures_by_hand(by_hand):
@@ -87,7 +88,8 @@ def test_ignored_pixels_are_neither_class_nor_foreground(tmp_path, write_dataset
 
 
 def test_spacing_that_one_record_lacks_is_left_out(tmp_path, write_dataset):
-    some = [*records([A], pixel_spacing_mm=0.5), Record(np.zeros((2, 2, 1), np.uint8), np.array([A], np.uint8), "x", "x")]
+    without = Record(np.zeros((2, 2, 1), np.uint8), np.array([A], np.uint8), "x", "x")
+    some = [*records([A], pixel_spacing_mm=0.5), without]
     assert dataset_statistics(write_dataset(tmp_path / "d", {"val": some}), "val").area_mm2 is None
 
 

@@ -82,7 +82,7 @@ def shorten(name, width) -> str:
 
     Example:
         >>> shorten("LIDC-IDRI-0001/n00_s000", 100)
-        'LIDC-I…0_s000'
+        'LIDC-I…00_s000'
     """
     most = letters_in(width)
     if len(name) <= most:

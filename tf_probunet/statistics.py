@@ -72,11 +72,6 @@ def dataset_statistics(info: DatasetInfo, split, limit=None, *, crop_size=None,
     Raises:
         ValueError: there is no such split, or the crop does not fit.
         OSError: a shard is damaged.
-
-    Example:
-        >>> from tf_probunet.data.dataset import load_info
-        >>> statistics = dataset_statistics(load_info("demo/data"), "val")  # doctest: +SKIP
-        >>> print(text(statistics))  # doctest: +SKIP
     """
     most_graders = max(map(int, info.split(split)["num_graders"]))
     height, width = crop_size or info.image_size(split) or (1, 1)  # differing sizes without a crop fail below
