@@ -59,8 +59,10 @@ def prepare(make_plan: Callable[[Path], Plan], output, execute, *, allow_rejects
             remove_parts(folder)
             return
         units = [unit for part in plan.units.values() for unit in part]
-        maker = PartMaker(str(folder), plan.records, plan.settings, plan.dataset["image"],
-                          len(plan.dataset["classes"]), plan.dataset.get("ignore_label", 255))
+        maker = PartMaker(
+            str(folder), plan.records, plan.settings, plan.dataset["image"], len(plan.dataset["classes"]),
+            plan.dataset.get("ignore_label", 255), tuple(flip.target for flip in plan.dataset.get("flips", ())),
+        )
         kept = sum(maker.finished(unit) is not None for unit in units)
         if kept:
             report(f"{kept} of {len(units)} units are finished already.")
@@ -69,8 +71,10 @@ def prepare(make_plan: Callable[[Path], Plan], output, execute, *, allow_rejects
         rejects_file = output.with_name(output.name + ".rejects.csv")
         _tell(remarks, rejects_file, report)
         if remarks.rejects and not allow_rejects:
+            what, reason = remarks.rejects[0]
             raise ValueError(
-                f"{len(remarks.rejects)} inputs could not be used; {rejects_file} lists them with the reasons. What is "
+                f"{len(remarks.rejects)} inputs could not be used, first {what}: {reason}\n"
+                f"{rejects_file} lists them with the reasons. What is "
                 f"finished is kept and {output} was not made. Repair them and run the same command again, or leave "
                 "them out: --allow_rejects."
             )

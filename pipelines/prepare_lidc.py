@@ -2,13 +2,12 @@
 
 import dataclasses
 import functools
-import hashlib
 from pathlib import Path
 
 from tf_probunet.data import lidc
 from tf_probunet.data.dicom_index import DicomIndex, HeaderReader, index_units, read_index
 from tf_probunet.data.lidc_split import SIZES, draw_split, from_csv, to_csv
-from tf_probunet.data.parts import Remarks, Unit
+from tf_probunet.data.parts import Remarks, Unit, digest
 from tf_probunet.pipelines.prepare import Plan, prepare
 from tf_probunet.pipelines.units import run_serially
 
@@ -64,7 +63,7 @@ def _plan(dicom, grid, split, seed, series_patient, execute, report, folder: Pat
     text = to_csv(split)
     preparation = {
         "command": "prepare lidc", **dataclasses.asdict(grid), "seed": seed, "num_scans": len(chosen),
-        "series_sha256": _digest(f"{uid} {len(index.series[uid])}" for uid in chosen), "splits_sha256": _digest([text]),
+        "series_sha256": digest(f"{uid} {len(index.series[uid])}" for uid in chosen), "splits_sha256": digest([text]),
     }
     return Plan(
         units=_units(index, chosen, split, series_patient, grid),
@@ -94,7 +93,3 @@ def _units(index: DicomIndex, chosen, split, series_patient, grid) -> dict[str, 
 
 def _place(one):
     return one.path, one.frame
-
-
-def _digest(lines) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

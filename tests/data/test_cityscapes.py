@@ -10,11 +10,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tf_probunet.data.cityscapes import label_classes, prepare_cityscapes, read_unit
+from tf_probunet.data.cityscapes import label_classes, read_unit
 from tf_probunet.data.cityscapes_layout import find_units
 from tf_probunet.data.dataset import load_info
 from tf_probunet.data.reading import training_dataset
 from tf_probunet.data.verify import verify
+from tf_probunet.pipelines.prepare_cityscapes import prepare_cityscapes
 
 HEIGHT, WIDTH = 16, 32
 OFFICIAL = {"train": ("aachen", "darmstadt", "Monchengladbach", "ulm"), "val": ("frankfurt",), "test": ("berlin",)}
@@ -80,7 +81,7 @@ def refused(tmp_path):
         source = save(files, tmp_path / "source.zip")
         with pytest.raises(error, match=f"(?s){message}"):
             prepare_cityscapes([source], tmp_path / "data", scale=options.pop("scale", 1), **options)
-        assert list(tmp_path.iterdir()) == [source]
+        assert [path for path in tmp_path.glob("[!.]*") if path.suffix != ".csv"] == [source]
 
     return check
 
@@ -95,17 +96,16 @@ class TestOfficial:
             save({name: content for name, content in files.items() if name.startswith(kind)}, folder / f"{kind}.zip")
             for kind in ("leftImg8bit", "gtFine")
         ]
-        said, calls = [], []
-        prepare_cityscapes(sources, folder / "data", scale=2, report=said.append, progress=lambda *at: calls.append(at))
-        return files, load_info(folder / "data"), said, calls
+        said = []
+        prepare_cityscapes(sources, folder / "data", scale=2, report=said.append)
+        return files, load_info(folder / "data"), said
 
     def test_splits_are_those_of_the_paper(self, prepared):
-        _, info, said, calls = prepared
+        _, info, said = prepared
         assert {split: info.split(split)["groups"] for split in info.splits} == {
             "train": ["aachen"], "val": ["darmstadt", "monchengladbach", "ulm"], "test": ["frankfurt"]
         }
         assert said == ["Folder test is left out: it has no labels of use."]
-        assert calls == [(done, 10) for done in range(1, 11)]
         assert {split: one.num_images for split, one in verify(info).items()} == {"train": 2, "val": 6, "test": 2}
 
     def test_classes_and_flips(self, prepared):
@@ -116,8 +116,8 @@ class TestOfficial:
             assert info.classes[flip.target] == f"{info.classes[flip.source]} 2"
             assert flip.probability == pytest.approx(eighteenth / 17)
         assert (info.ignore_label, info.image.channels, info.image.bits) == (255, 3, 8)
-        assert info.preparation == {"command": "prepare cityscapes", "scale": 2, "flips": True, "val_cities": None,
-                                    "split_within_cities": False}
+        assert info.preparation.items() >= {"command": "prepare cityscapes", "scale": 2, "flips": True,
+                                            "val_cities": None, "split_within_cities": False}.items()
         assert "Cordts" in info.source and "non-commercial" in info.licence
 
     def test_pixels(self, prepared):
@@ -280,8 +280,8 @@ class TestWhatIsWrong:
         (LABEL_NAME, png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)), ValueError,
          f"{LABEL_NAME} is a picture of mode RGB. Expected 8 bit numbers"),
         (LABEL_NAME, png(np.zeros((HEIGHT, WIDTH), np.uint16)), ValueError, f"{LABEL_NAME} has more than 8 bits"),
-        (IMAGE_NAME, png(np.zeros((HEIGHT, WIDTH, 3), np.uint8))[:48], OSError, f"{IMAGE_NAME} is no readable PNG"),
-        (LABEL_NAME, b"\x89PNG", OSError, f"{LABEL_NAME} is no readable PNG"),
+        (IMAGE_NAME, png(np.zeros((HEIGHT, WIDTH, 3), np.uint8))[:48], ValueError, f"{IMAGE_NAME} is no readable PNG"),
+        (LABEL_NAME, b"\x89PNG", ValueError, f"{LABEL_NAME} is no readable PNG"),
         ("leftImg8bit/elsewhere/a/b_leftImg8bit.png", b"", ValueError,
          "elsewhere/a/b_leftImg8bit.png is in no folder <split>/<city> with a split of train, val, test"),
         ("again/train/A/a_000000_000001_leftImg8bit.png", b"", ValueError,

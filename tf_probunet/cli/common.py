@@ -13,13 +13,15 @@ def make_flags() -> flags.FlagValues:
 
 def progress(what, interval=2.0):
     """A callback (done, total) that says now and then how far `what` is, on one line of a terminal."""
-    state = {"last": time.monotonic()}
+    state = {"last": time.monotonic(), "done": -1}
 
     def show(done, total):
         now = time.monotonic()
+        if done == state["done"]:
+            return
         if done < total and now - state["last"] < (interval if sys.stdout.isatty() else 10 * interval):
             return
-        state["last"] = now
+        state.update(last=now, done=done)
         ending = "\r" if sys.stdout.isatty() and done < total else "\n"
         print(f"{what}: {done}/{total} ({100 * done // total} %)", end=ending, flush=True)
 

@@ -4,8 +4,8 @@ from absl import flags
 
 from tf_probunet.cli import common
 
-USAGE = "--source FOLDER_OR_ZIP [FOLDER_OR_ZIP ...] --output DIR [--scale 4] [--noflips]"
-POSITIONAL = True  # further sources
+USAGE = "--source FOLDER_OR_ZIP [FOLDER_OR_ZIP ...] --output DIR [--scale 4] [--noflips] [-- BEAM_FLAGS]"
+POSITIONAL = True  # further sources, and Beam's own flags after --
 FLAGS = common.make_flags()
 flags.DEFINE_multi_string("source", None, "folder or zip with leftImg8bit/<split>/<city>/*_leftImg8bit.png, "
                           "gtFine/<split>/<city>/*_gtFine_labelIds.png, or both; may be given several times",
@@ -18,14 +18,17 @@ flags.DEFINE_list("val_cities", None, "cities of folder train that become val; d
                   "Cityscapes itself if not given, folder val in other data", flag_values=FLAGS)
 flags.DEFINE_boolean("split_within_cities", False, "let splits share cities; figures on val are then optimistic",
                      flag_values=FLAGS)
+common.define_parts(FLAGS)
 REQUIRED = ("source", "output")
 
 
 def main(values, positional):
     from tf_probunet.cli.verify import describe
-    from tf_probunet.data.cityscapes import prepare_cityscapes
+    from tf_probunet.pipelines.prepare_cityscapes import prepare_cityscapes
 
-    prepare_cityscapes([*values.source, *positional], values.output, scale=values.scale, flips=values.flips,
-                       val_cities=values.val_cities, split_within_cities=values.split_within_cities,
-                       report=common.report, progress=common.progress("images"))
+    sources = [*values.source, *(word for word in positional if not word.startswith("--"))]
+    beam_flags = [word for word in positional if word.startswith("--")]
+    prepare_cityscapes(sources, values.output, scale=values.scale, flips=values.flips, val_cities=values.val_cities,
+                       split_within_cities=values.split_within_cities, allow_rejects=values.allow_rejects,
+                       execute=common.executor(values, beam_flags), report=common.report)
     describe(values.output)

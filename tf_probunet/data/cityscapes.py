@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from tf_probunet.data.cityscapes_layout import LAYOUT, SPLITS, Unit, find_units, is_official
+from tf_probunet.data.cityscapes_layout import LAYOUT, Unit, is_official
 from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.data.file_tree import FileTree
 from tf_probunet.data.flips import CITYSCAPES_FLIPS
-from tf_probunet.data.writer import DatasetWriter, Record
+from tf_probunet.data.writer import Record
 
 IGNORE_LABEL = 255
 OFFICIAL_SOURCE = "Cityscapes (Cordts et al. 2016, www.cityscapes-dataset.com)"
@@ -18,38 +18,16 @@ OTHER_SOURCE = "Street scenes in the layout and with the label ids of Cityscapes
 OTHER_LICENCE = "that of the source"
 
 
-def prepare_cityscapes(sources, output, *, scale=4, flips=True, val_cities=None, split_within_cities=False,
-                       report=lambda line: None, progress=lambda done, total: None):
-    """Writes a dataset folder from images and label ids in Cityscapes' layout.
+def writer_options(units, *, scale, flips, val_cities, split_within_cities) -> dict:
+    """Arguments of `DatasetWriter`, but for folder and splits.
 
     Args:
-        sources: folders or zips.
-        output: dataset folder to make.
+        units: from `find_units`, with these val_cities and split_within_cities.
         scale: integer by which height and width are divided; 4 is the paper's quarter resolution.
         flips: make the five classes of the paper ambiguous, which adds five twin classes to the 19.
-        val_cities, split_within_cities: as `find_units` takes them.
-        report: called with lines of text for the user.
-        progress: called with (images done, images in all).
-    Raises:
-        OSError: a source is missing or unreadable, or the disk is full.
-        ValueError: labels are missing or unknown, sizes do not fit, or splits would share a city.
-        ImportError: cityscapesscripts, which knows the label ids, is not installed.
     """
     if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
         raise ValueError(f"scale must be an integer of at least 1. Received: {scale!r}. 4 is a quarter of each side.")
-    units = find_units(sources, val_cities=val_cities, split_within_cities=split_within_cities, report=report)
-    with DatasetWriter(output, **writer_options(units, scale=scale, flips=flips, val_cities=val_cities,
-                                                split_within_cities=split_within_cities)) as writer:
-        done, total = 0, sum(len(unit.frames) for unit in units)
-        for unit in units:
-            for record in read_unit(unit, scale):
-                writer.write(unit.split, record)
-                done += 1
-                progress(done, total)
-
-
-def writer_options(units, *, scale, flips, val_cities, split_within_cities) -> dict:
-    """Arguments of `DatasetWriter` for these units; arguments as of `prepare_cityscapes`."""
     official = is_official({(unit.folder, unit.city) for unit in units})
     classes, _ = label_classes()
     if flips:
@@ -58,7 +36,6 @@ def writer_options(units, *, scale, flips, val_cities, split_within_cities) -> d
     return {
         "classes": classes,
         "flips": CITYSCAPES_FLIPS if flips else (),
-        "splits": [split for split in SPLITS if any(unit.split == split for unit in units)],
         "source": OFFICIAL_SOURCE if official else OTHER_SOURCE,
         "licence": OFFICIAL_LICENCE if official else OTHER_LICENCE,
         "preparation": {"command": "prepare cityscapes", "scale": scale, "flips": bool(flips), "val_cities": chosen,
@@ -91,7 +68,7 @@ def read_unit(unit: Unit, scale: int) -> Iterator[Record]:
 
     Args:
         unit: from `find_units`.
-        scale: integer by which height and width are divided, as of `prepare_cityscapes`.
+        scale: integer by which height and width are divided.
     Raises:
         OSError: a file cannot be read.
         ValueError: sizes do not fit, or a label id is unknown; names the file.

@@ -62,7 +62,7 @@ class PartMaker:
         folder: of the parts.
         records: (work, remarks) -> records; the function stands in a module, and is the same work each time.
         settings: everything else that decides the records, JSON values: where they change, parts are made anew.
-        image, num_classes, ignore_label: of the dataset, for the check of each record.
+        image, num_classes, ignore_label, twins: of the dataset, for `check_record`.
     """
 
     folder: str
@@ -71,6 +71,7 @@ class PartMaker:
     image: ImageEncoding
     num_classes: int
     ignore_label: int = 255
+    twins: tuple[int, ...] = ()
     what = "units prepared"  # for a line of progress
 
     def paths(self, unit: Unit) -> tuple[Path, Path]:
@@ -106,7 +107,7 @@ class PartMaker:
             try:
                 with tf.io.TFRecordWriter(str(partial)) as writer:
                     for record in self._contained(unit, remarks):
-                        check_record(record, self.image, self.num_classes, self.ignore_label)
+                        check_record(record, self.image, self.num_classes, self.ignore_label, self.twins)
                         writer.write(EncodedRecord.of(record).example)
                         count += 1
                 os.replace(partial, part)
@@ -169,6 +170,11 @@ def join_parts(writer: DatasetWriter, maker: PartMaker, split: str, units: Itera
             raise OSError(
                 f"{maker.paths(unit)[0]} was damaged after it was made. Run the command again: it will be made anew."
             ) from error
+
+
+def digest(lines: Iterable[str]) -> str:
+    """The sha256 of lines of text: what a dataset was made of, in short."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def remove_parts(folder: Path) -> None:
