@@ -1,7 +1,10 @@
 """Units of work on Apache Beam: several processes of this machine by default, any runner by Beam's own flags."""
 
 import contextlib
+import logging
 import os
+import shlex
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -24,7 +27,7 @@ def run_on_beam(
     runners on other machines need a shared file system, for the input and for the output.
 
     Args:
-        make: can be pickled; `make(unit)` does a unit and leaves its result in a file; `make.finished(unit)` tells
+        make: can be pickled, has a `folder` for the workers' log; `make(unit)` does a unit and leaves its result in a file; `make.finished(unit)` tells
             whether that is whole, `make.attempted(unit)`, which is quicker, whether it is there.
         units: `tf_probunet.data.parts.Unit`.
         progress: called with (units done, units in all).
@@ -41,27 +44,49 @@ def run_on_beam(
     if num_processes == 1 and not beam_flags:  # a worker process beside this one would only have to start
         run_serially(make, units, progress)
         return
+    with _quiet():
+        beam, options, runner = _import_beam(list(beam_flags), num_processes, make.folder)
+        with _watch(make, units, progress), disk_errors("the parts"):
+            with beam.Pipeline(runner=runner, options=options) as pipeline:
+                _ = (
+                    pipeline
+                    | "Units" >> beam.Create(units)
+                    | "Share out" >> beam.Reshuffle()
+                    | "Make" >> beam.Map(make)
+                )
+
+
+def _import_beam(flags, num_processes, folder):
+    """The module, its options, and a runner where the flags name none."""
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+        from apache_beam.transforms.environments import SubprocessSDKEnvironment
     except ImportError as error:
         raise ImportError(
             "Preparing with several processes needs Apache Beam: pip install 'tf_probunet[beam]'. Or use one: "
             "--num_processes 1."
         ) from error
-    flags = list(beam_flags)
-    if not any(flag.startswith("--runner") for flag in flags):
-        # By its full name: "DirectRunner" may choose Prism, which downloads a binary.
-        flags += ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-                  "--direct_running_mode=multi_processing", f"--direct_num_workers={num_processes}"]
-    with _watch(make, units, progress), disk_errors("the parts"):
-        with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-            _ = (
-                pipeline
-                | "Units" >> beam.Create(units)
-                | "Share out" >> beam.Reshuffle()
-                | "Make" >> beam.Map(make)
-            )
+    if any(flag.startswith("--runner") for flag in flags):
+        return beam, PipelineOptions(flags), None
+    # What "--runner=DirectRunner --direct_running_mode=multi_processing" would choose, but for two things: it is never
+    # Prism, which downloads a binary, and what the workers say goes to a file.
+    log = shlex.quote(os.path.join(folder, "workers.log"))
+    command = f"exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>> {log}"
+    runner = FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
+    return beam, PipelineOptions([*flags, f"--direct_num_workers={num_processes}"]), runner
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without Beam's warnings about clouds that nobody asked for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextlib.contextmanager
