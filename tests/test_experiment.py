@@ -107,8 +107,8 @@ class TestUse:
         assert Experiment(steps=steps, steps_per_epoch=per_epoch).num_epochs == epochs
 
     def test_augmentation_has_the_fields_of_the_same_name(self):
-        values = dict(rotation=1.0, mirror=True, scale=(0.5, 2.0), shear=0.1, shift=3.0, elastic=2.0, elastic_sigma=12.0,
-                      gamma=(0.5, 1.5), gamma_probability=0.2)
+        values = dict(rotation=1.0, mirror=True, scale=(0.5, 2.0), shear=0.1, shift=3.0, elastic=2.0,
+                      elastic_sigma=12.0, gamma=(0.5, 1.5), gamma_probability=0.2)
         assert Experiment(**values).augmentation == Augmentation(**values)
         assert Experiment().augmentation == Augmentation()
 

@@ -1,4 +1,4 @@
-"""Random affine maps, mirrors, elastic deformation and gamma of an image and its segmentation, from an explicit seed."""
+"""Random affine and elastic maps, mirrors and gamma, the same for an image and its segmentation, from a seed."""
 
 import dataclasses
 import math
@@ -91,8 +91,8 @@ def augment(image, segmentation, seed, crop_size, augmentation, ignore_label=255
         y, x = _affine_places(draws[2:7], shift, tf.shape(image), crop_size, augmentation)
         if augmentation.elastic:
             stddev = augmentation.elastic * tf.random.stateless_uniform((), seeds[8])
-            displacement = stddev * _smooth_noise(seeds[9], crop_size, augmentation.elastic_sigma)
-            y, x = y + displacement[0], x + displacement[1]
+            along_y, along_x = _smooth_noise(seeds[9], crop_size, augmentation.elastic_sigma)
+            y, x = y + stddev * along_y, x + stddev * along_x
         image, segmentation = _bilinear(image, y, x), _nearest(segmentation, y, x, ignore_label)
     if augmentation.gamma_probability:
         low, high = augmentation.gamma
@@ -134,14 +134,17 @@ def _affine_places(draws, shift, image_shape, crop_size, augmentation):
 
 
 def _smooth_noise(seed, size, sigma):
-    """Two Gaussian random fields [2, height, width] of mean 0 and standard deviation 1 at every pixel.
+    """Two Gaussian random fields, [height, width] each, of mean 0 and standard deviation 1 at every pixel.
 
     White noise on a lattice of spacing sigma, smoothed by a Gaussian of standard deviation sigma: that far apart the
     lattice cannot be seen, and the covariance of pixels at a distance d is exp(-d^2 / (4 sigma^2)).
     """
     along_y, along_x = (_smoothing(side, sigma) for side in size)
-    noise = tf.random.stateless_normal((2, along_y.shape[1], along_x.shape[1]), seed)
-    return tf.matmul(tf.matmul(along_y[None], noise), along_x[None], transpose_b=True)
+    (height, rows), (width, columns) = along_y.shape, along_x.shape
+    # Both fields side by side: plain matrices multiply several times as fast as a batch of two.
+    noise = tf.random.stateless_normal((rows, 2 * columns), seed)
+    noise = tf.reshape(tf.matmul(along_y, noise), [height * 2, columns])
+    return tf.unstack(tf.reshape(tf.matmul(noise, along_x, transpose_b=True), [height, 2, width]), axis=1)
 
 
 def _smoothing(side, sigma):
