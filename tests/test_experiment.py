@@ -78,6 +78,8 @@ class TestValues:
         ({"batch_size": -1}, "batch_size must be at least 1. Received: -1"),
         ({"scale": (0, 1)}, "scale must be two numbers with 0 < smallest <= largest. Received: 0.0, 1.0"),
         ({"gamma": (2, 1)}, "gamma must be two numbers"),
+        ({"elastic": -1}, "elastic must be at least 0. Received: -1.0"),
+        ({"elastic_sigma": 0}, "elastic_sigma must be at least 1. Received: 0.0"),
     ])
     def test_what_does_not_go_together(self, fields, message):
         with pytest.raises(ValueError, match=message):
@@ -105,8 +107,8 @@ class TestUse:
         assert Experiment(steps=steps, steps_per_epoch=per_epoch).num_epochs == epochs
 
     def test_augmentation_has_the_fields_of_the_same_name(self):
-        values = dict(rotation=1.0, mirror=True, scale=(0.5, 2.0), shear=0.1, shift=3.0, gamma=(0.5, 1.5),
-                      gamma_probability=0.2)
+        values = dict(rotation=1.0, mirror=True, scale=(0.5, 2.0), shear=0.1, shift=3.0, elastic=2.0,
+                      elastic_sigma=12.0, gamma=(0.5, 1.5), gamma_probability=0.2)
         assert Experiment(**values).augmentation == Augmentation(**values)
         assert Experiment().augmentation == Augmentation()
 

@@ -48,6 +48,8 @@ class Experiment:
     scale: tuple[float, float] = (1.0, 1.0)
     shear: float = 0.0
     shift: float | None = None
+    elastic: float = 0.0
+    elastic_sigma: float = 30.0
     gamma: tuple[float, float] = (1.0, 1.0)
     gamma_probability: float = 0.0
     # Optimisation
@@ -85,6 +87,9 @@ class Experiment:
             low, high = getattr(self, field)
             if not 0 < low <= high:
                 raise ValueError(f"{field} must be two numbers with 0 < smallest <= largest. Received: {low}, {high}.")
+        for field, least in (("elastic", 0), ("elastic_sigma", 1)):
+            if getattr(self, field) < least:
+                raise ValueError(f"{field} must be at least {least}. Received: {getattr(self, field)}.")
 
     @property
     def num_epochs(self) -> int:

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_probunet.data.augment import Augmentation, _output_to_input, _warp, augment
+from tf_probunet.data.augment import Augmentation, _affine_places, _bilinear, _nearest, augment
 
 SEEDS = [(seed, 0) for seed in range(12)]
 ALONE = {
@@ -15,9 +15,10 @@ ALONE = {
     "scale": Augmentation(scale=(0.5, 2.0)),
     "shear": Augmentation(shear=0.4),
     "shift": Augmentation(rotation=1e-3, shift=5.0),
+    "elastic": Augmentation(elastic=4.0, elastic_sigma=10.0),
 }
-TOGETHER = Augmentation(rotation=45, mirror=True, scale=(0.8, 1.2), shear=0.1, shift=3.0, gamma=(0.7, 1.4),
-                        gamma_probability=0.5)
+TOGETHER = Augmentation(rotation=45, mirror=True, scale=(0.8, 1.2), shear=0.1, shift=3.0, elastic=2.0,
+                        elastic_sigma=8.0, gamma=(0.7, 1.4), gamma_probability=0.5)
 
 
 def numbered(height, width):
@@ -85,17 +86,16 @@ class TestCropOnly:
 
 
 class TestMap:
-    """`_output_to_input` with chosen draws, against NumPy: draws are angle, magnification, shear and two mirrors."""
+    """`_affine_places` with chosen draws, against NumPy: draws are angle, magnification, shear and two mirrors."""
 
     def warped(self, size, augmentation, angle=0.0, magnification=-1.0, shear=0.0, mirror_x=1.0, mirror_y=1.0,
                shift=(0.0, 0.0), crop_size=None):
         image, segmentation = numbered(*size)
         draws = [tf.constant(value) for value in (angle, magnification, shear, mirror_x, mirror_y)]
         crop_size = crop_size or size
-        transform = _output_to_input(draws, tf.constant(shift), tf.constant([*size, 1]), crop_size, augmentation)
-        found = _warp(tf.constant(image), transform, crop_size, "BILINEAR", "REFLECT", 0.0)[..., 0].numpy() * 255
-        labels = tf.cast(segmentation, tf.uint8)[..., None]
-        labels = _warp(labels, transform, crop_size, "NEAREST", "CONSTANT", 255.0)[..., 0].numpy()
+        y, x = _affine_places(draws, tf.constant(shift), tf.constant([*size, 1]), crop_size, augmentation)
+        found = _bilinear(tf.constant(image), y, x)[..., 0].numpy() * 255
+        labels = _nearest(tf.constant(segmentation), y, x, 255).numpy()
         return found, labels, np.arange(size[0] * size[1]).reshape(size)
 
     @pytest.mark.parametrize("size", [(8, 8), (9, 9)])
@@ -236,6 +236,8 @@ class TestGamma:
     ({"gamma": (-1.0, 1.0)}, "gamma must be"),
     ({"rotation": -5.0}, "rotation is a largest amount.*Received: -5.0"),
     ({"shift": -1.0}, "shift is a largest amount"),
+    ({"elastic": -0.5}, "elastic is a largest standard deviation: 0 or more. Received: -0.5"),
+    ({"elastic_sigma": 0.0}, "elastic_sigma is a smoothing length: 1 pixel or more. Received: 0.0"),
     ({"gamma_probability": 1.5}, r"gamma_probability must be in 0\.\.1. Received: 1.5"),
 ])
 def test_what_cannot_be_is_refused(wrong, message):

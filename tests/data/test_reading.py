@@ -12,8 +12,8 @@ from tf_probunet.data.reading import evaluation_dataset, training_dataset
 from tf_probunet.data.writer import Record
 
 NUM_IMAGES, NUM_GRADERS = 11, 4
-EVERYTHING = Augmentation(rotation=30, mirror=True, scale=(0.8, 1.2), shear=0.1, gamma=(0.7, 1.4),
-                          gamma_probability=0.5)
+EVERYTHING = Augmentation(rotation=30, mirror=True, scale=(0.8, 1.2), shear=0.1, elastic=2.0, elastic_sigma=8.0,
+                          gamma=(0.7, 1.4), gamma_probability=0.5)
 
 
 @pytest.fixture(scope="module")

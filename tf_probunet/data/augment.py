@@ -1,8 +1,9 @@
-"""Random affine maps, mirrors and gamma, the same for an image and its segmentation, from an explicit seed."""
+"""Random affine and elastic maps, mirrors and gamma, the same for an image and its segmentation, from a seed."""
 
 import dataclasses
 import math
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -17,6 +18,9 @@ class Augmentation:
         shear: largest shear, as the tangent of the angle, either way.
         shift: largest offset of the crop from the image's centre in pixels, or None for all that the image has room
             for (a uniform random crop).
+        elastic: largest standard deviation of the elastic displacement, along y and along x, in pixels of the image;
+            each example draws its own between 0 and this.
+        elastic_sigma: standard deviation in pixels of the Gaussian that smooths the displacement.
         gamma: smallest and largest exponent applied to intensities in 0..1.
         gamma_probability: of applying it.
     """
@@ -26,6 +30,8 @@ class Augmentation:
     scale: tuple[float, float] = (1.0, 1.0)
     shear: float = 0.0
     shift: float | None = None
+    elastic: float = 0.0
+    elastic_sigma: float = 30.0
     gamma: tuple[float, float] = (1.0, 1.0)
     gamma_probability: float = 0.0
 
@@ -37,12 +43,16 @@ class Augmentation:
         for name in ("rotation", "shear", "shift"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} is a largest amount, either way: 0 or more. Received: {getattr(self, name)}.")
+        if self.elastic < 0:
+            raise ValueError(f"elastic is a largest standard deviation: 0 or more. Received: {self.elastic}.")
+        if self.elastic_sigma < 1:
+            raise ValueError(f"elastic_sigma is a smoothing length: 1 pixel or more. Received: {self.elastic_sigma}.")
         if not 0 <= self.gamma_probability <= 1:
             raise ValueError(f"gamma_probability must be in 0..1. Received: {self.gamma_probability}.")
 
     @property
     def is_crop_only(self) -> bool:
-        return not (self.rotation or self.mirror or self.shear) and tuple(self.scale) == (1.0, 1.0)
+        return not (self.rotation or self.mirror or self.shear or self.elastic) and tuple(self.scale) == (1.0, 1.0)
 
 
 def augment(image, segmentation, seed, crop_size, augmentation, ignore_label=255):
@@ -64,7 +74,7 @@ def augment(image, segmentation, seed, crop_size, augmentation, ignore_label=255
         ValueError: the crop is larger than the image and `augmentation` moves the crop only.
     """
     height, width = crop_size
-    seeds = tf.random.split(seed, 8)
+    seeds = tf.random.split(seed, 10)
     draws = [tf.random.stateless_uniform((), seeds[index], -1.0, 1.0) for index in range(7)]
     room = tf.cast(tf.shape(image)[:2] - tf.constant(crop_size), tf.float32) / 2  # pixels either side, y and x
     reach = room if augmentation.shift is None else tf.minimum(tf.maximum(room, 0.0), augmentation.shift)
@@ -78,10 +88,12 @@ def augment(image, segmentation, seed, crop_size, augmentation, ignore_label=255
         segmentation = tf.slice(segmentation, start, [height, width])
     else:
         shift = tf.stack([draws[0], draws[1]]) * reach
-        transform = _output_to_input(draws[2:7], shift, tf.shape(image), crop_size, augmentation)
-        image = _warp(image, transform, crop_size, "BILINEAR", "REFLECT", 0.0)
-        labels = tf.cast(segmentation, tf.uint8)[..., None]
-        segmentation = _warp(labels, transform, crop_size, "NEAREST", "CONSTANT", float(ignore_label))[..., 0]
+        y, x = _affine_places(draws[2:7], shift, tf.shape(image), crop_size, augmentation)
+        if augmentation.elastic:
+            stddev = augmentation.elastic * tf.random.stateless_uniform((), seeds[8])
+            along_y, along_x = _smooth_noise(seeds[9], crop_size, augmentation.elastic_sigma)
+            y, x = y + stddev * along_y, x + stddev * along_x
+        image, segmentation = _bilinear(image, y, x), _nearest(segmentation, y, x, ignore_label)
     if augmentation.gamma_probability:
         low, high = augmentation.gamma
         chosen, where = tf.unstack(tf.random.stateless_uniform((2,), seeds[7]))
@@ -105,8 +117,8 @@ def _between(unit, low, high):
     return math.log(low) + unit * (math.log(high) - math.log(low))
 
 
-def _output_to_input(draws, shift, image_shape, crop_size, augmentation):
-    """The 8 coefficients that map a crop's pixel (x, y) to the image's, as ImageProjectiveTransformV3 wants them."""
+def _affine_places(draws, shift, image_shape, crop_size, augmentation):
+    """Where in the image the crop's pixels come from: y and x, [height, width] each, in pixels."""
     angle = draws[0] * augmentation.rotation * (math.pi / 180)
     magnification = tf.exp(_between((draws[1] + 1) / 2, *augmentation.scale))
     shear = draws[2] * augmentation.shear
@@ -115,15 +127,67 @@ def _output_to_input(draws, shift, image_shape, crop_size, augmentation):
     # rotation, then shear along x, then mirrors
     xx, xy = cos * mirror_x, (cos * shear - sin) * mirror_y
     yx, yy = sin * mirror_x, (sin * shear + cos) * mirror_y
-    out_y, out_x = (crop_size[0] - 1) / 2, (crop_size[1] - 1) / 2
     center = tf.cast(image_shape[:2] - 1, tf.float32) / 2 + shift
-    offset_x = center[1] - xx * out_x - xy * out_y
-    offset_y = center[0] - yx * out_x - yy * out_y
-    return tf.stack([xx, xy, offset_x, yx, yy, offset_y, 0.0, 0.0])
+    out_y, out_x = (np.arange(side, dtype=np.float32) - (side - 1) / 2 for side in crop_size)  # 0 in the middle
+    out_y = out_y[:, None]
+    return yx * out_x + (yy * out_y + center[0]), xx * out_x + (xy * out_y + center[1])
 
 
-def _warp(image, transform, size, interpolation, fill_mode, fill_value):
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[None], transforms=transform[None], output_shape=size, fill_value=fill_value,
-        interpolation=interpolation, fill_mode=fill_mode,
-    )[0]
+def _smooth_noise(seed, size, sigma):
+    """Two Gaussian random fields, [height, width] each, of mean 0 and standard deviation 1 at every pixel.
+
+    White noise on a lattice of spacing sigma, smoothed by a Gaussian of standard deviation sigma: that far apart the
+    lattice cannot be seen, and the covariance of pixels at a distance d is exp(-d^2 / (4 sigma^2)).
+    """
+    along_y, along_x = (_smoothing(side, sigma) for side in size)
+    (height, rows), (width, columns) = along_y.shape, along_x.shape
+    # Both fields side by side: plain matrices multiply several times as fast as a batch of two.
+    noise = tf.random.stateless_normal((rows, 2 * columns), seed)
+    noise = tf.reshape(tf.matmul(along_y, noise), [height * 2, columns])
+    return tf.unstack(tf.reshape(tf.matmul(noise, along_x, transpose_b=True), [height, 2, width]), axis=1)
+
+
+def _smoothing(side, sigma):
+    """The weight of each lattice point for each pixel of a side, [side, points]; the squares of a row sum to 1."""
+    reach = 3  # lattice points beyond either border; those left out have a weight of 0.003 at most
+    points = sigma * np.arange(-reach, (side - 1) / sigma + reach + 1)
+    weights = np.exp(-(((np.arange(side)[:, None] - points) / sigma) ** 2) / 2)
+    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _bilinear(image, y, x):
+    """The image [H, W, C] at places y and x, reflected beyond its borders: c b a | a b c | c b a."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    top, lower, down = _neighbours(y, height)
+    left, right, across = _neighbours(x, width)
+    pixels = tf.reshape(image, [-1, image.shape[-1]])
+    above, below = (
+        _mix(tf.gather(pixels, row + left), tf.gather(pixels, row + right), across)
+        for row in (top * width, lower * width)
+    )
+    return _mix(above, below, down)
+
+
+def _neighbours(place, length):
+    """The indices before and after a place, and the share of the one after, [height, width, 1]."""
+    length = tf.cast(length, tf.float32)
+    # Images in an endless row, each the mirror image of its neighbours, repeat after two lengths.
+    place = place + 0.5
+    place -= 2 * length * tf.floor(place / (2 * length))
+    place = tf.clip_by_value(tf.minimum(place, 2 * length - place) - 0.5, 0.0, length - 1)
+    before = tf.floor(place)
+    after = tf.minimum(before + 1, length - 1)
+    return tf.cast(before, tf.int32), tf.cast(after, tf.int32), (place - before)[..., None]
+
+
+def _mix(first, second, share):
+    return first + (second - first) * share
+
+
+def _nearest(segmentation, y, x, ignore_label):
+    """The segmentation [H, W] at places y and x, `ignore_label` beyond its borders."""
+    height, width = tf.unstack(tf.shape(segmentation))
+    row, column = (tf.cast(tf.floor(place + 0.5), tf.int32) for place in (y, x))
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    labels = tf.gather(tf.reshape(segmentation, [-1]), tf.where(inside, row * width + column, 0))
+    return tf.where(inside, labels, tf.cast(ignore_label, labels.dtype))
