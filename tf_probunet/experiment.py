@@ -19,7 +19,8 @@ SCHEDULES = ("piecewise", "cosine")
 class Experiment:
     """Everything that decides a training run; defaults are the paper's for LIDC-IDRI (appendix H.1).
 
-    Model fields are the arguments of `tf_probunet.models.ProbabilisticUNet`; augmentation fields those of
+    `window` is in the dataset's units, Hounsfield units for CT: the values that the network sees as 0 and as 1; None
+    takes the dataset's own. Model fields are the arguments of `tf_probunet.models.ProbabilisticUNet`; augmentation fields those of
     `tf_probunet.data.augment.Augmentation`.
     """
 
@@ -41,10 +42,12 @@ class Experiment:
     beta: float = 1.0
     weight_decay: float = 1e-5
     # Data
+    window: tuple[float, float] | None = None
     crop_size: tuple[int, int] = (128, 128)
     batch_size: int = 32
     rotation: float = 0.0
     mirror: bool = False
+    mirror_vertical: bool = True
     scale: tuple[float, float] = (1.0, 1.0)
     shear: float = 0.0
     shift: float | None = None

@@ -59,7 +59,8 @@ PRESETS = {
                 num_classes=24, image_channels=3, channels=(32, 64, 128, 192, 192, 192, 192), num_convs=3,
                 latent_dim=6, combiner_channels=(32, 32, 32), segmentation_encoding="one_hot_centered",
                 upsampling="bilinear_aligned", initializer="he_normal", log_sigma_clip=None, beta=1.0,
-                weight_decay=1e-5, crop_size=(256, 512), batch_size=16, mirror=True, rotation=22.5, scale=(0.8, 1.2),
+                weight_decay=1e-5, crop_size=(256, 512), batch_size=16, mirror=True,
+                mirror_vertical=False, rotation=22.5, scale=(0.8, 1.2),
                 # The code smooths noise that is uniform in -1..1, of standard deviation 3**-0.5, by a Gaussian of sigma
                 # 25 to 35 and multiplies it by up to 800: 800 * 3**-0.5 / (2 * pi**0.5 * 30) = 4.34.
                 elastic=4.34, elastic_sigma=30.0,

@@ -61,6 +61,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         FloatingPointError: the loss became NaN or infinite.
     """
     run = Path(run)
+    data = data.with_window(experiment.window)
     model = build_model(experiment)
     _check_data(experiment, model, data)
     _open_run(experiment, data, run, resume)  # after the checks: a refused experiment leaves no folder

@@ -48,6 +48,23 @@ def define_crop(values, help_text):
     flags.DEFINE_list("crop_size", None, help_text, flag_values=values)
 
 
+def define_window(values):
+    """Defines --window, read back with `window`."""
+    flags.DEFINE_list("window", None, "LOW,HIGH in the dataset's units (Hounsfield units for CT): what is seen as black "
+                      "and as white; the dataset's own if not given", flag_values=values)
+
+
+def window(values):
+    """(low, high) of a --window flag, or None."""
+    if values.window is None:
+        return None
+    try:
+        low, high = map(float, values.window)
+    except ValueError as error:
+        raise ValueError(f"--window is LOW,HIGH, two numbers. Received: {','.join(values.window)}.") from error
+    return low, high
+
+
 def define_parts(values):
     """Defines the flags of a preparation in parts, read back with `executor`."""
     flags.DEFINE_integer("num_processes", None, "worker processes; as many as there are cores if not given", 1,

@@ -30,8 +30,8 @@ def main(values, _):
     from tf_probunet.staging import replace_file
     from tf_probunet.training import load_run
 
-    data = load_info(values.data)
     experiment, model = load_run(values.run)
+    data = load_info(values.data).with_window(experiment.window)
     crop_size = None if values.crop_size == ["0"] else common.crop(values) or experiment.crop_size
     result = evaluate(model, data, values.split, num_samples=values.num_samples, seed=values.seed,
                       batch_size=values.batch_size, crop_size=crop_size, limit=values.limit,

@@ -16,6 +16,7 @@ flags.DEFINE_string("preset", None, "draw images as this preset augments them, i
 flags.DEFINE_integer("num_images", None, "images drawn, spread evenly; 24, with --preset 5, if not given", 1,
                      flag_values=FLAGS)
 common.define_crop(FLAGS, "HEIGHT,WIDTH of the central crop; whole images if not given, with --preset what it cuts out")
+common.define_window(FLAGS)
 flags.DEFINE_integer("views", 6, "augmented views of each image, with --preset", 1, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "of the augmentation", flag_values=FLAGS)
 flags.DEFINE_integer("limit", None, "take figures of so many images, spread evenly", 1, flag_values=FLAGS)
@@ -30,7 +31,7 @@ def main(values, _):
     from tf_probunet.staging import replace_file
     from tf_probunet.statistics import dataset_statistics, text
 
-    info, crop_size = load_info(values.data), common.crop(values)
+    info, crop_size = load_info(values.data).with_window(common.window(values)), common.crop(values)
     experiment = preset(values.preset) if values.preset else None
     if experiment and not values.output:
         raise ValueError("--preset draws a page. Say where to, for instance --output augmented.png.")

@@ -14,6 +14,7 @@ class Augmentation:
     Args:
         rotation: largest rotation in degrees, either way.
         mirror: whether left and right, top and bottom may be swapped.
+        mirror_vertical: with `mirror`, whether top and bottom may be; off for scenes that have an up and a down.
         scale: smallest and largest magnification.
         shear: largest shear, as the tangent of the angle, either way.
         shift: largest offset of the crop from the image's centre in pixels, or None for all that the image has room
@@ -27,6 +28,7 @@ class Augmentation:
 
     rotation: float = 0.0
     mirror: bool = False
+    mirror_vertical: bool = True
     scale: tuple[float, float] = (1.0, 1.0)
     shear: float = 0.0
     shift: float | None = None
@@ -122,7 +124,8 @@ def _affine_places(draws, shift, image_shape, crop_size, augmentation):
     angle = draws[0] * augmentation.rotation * (math.pi / 180)
     magnification = tf.exp(_between((draws[1] + 1) / 2, *augmentation.scale))
     shear = draws[2] * augmentation.shear
-    mirror_x, mirror_y = (tf.where(draw < 0, -1.0, 1.0) if augmentation.mirror else 1.0 for draw in draws[3:5])
+    allowed = (augmentation.mirror, augmentation.mirror and augmentation.mirror_vertical)
+    mirror_x, mirror_y = (tf.where(draw < 0, -1.0, 1.0) if on else 1.0 for draw, on in zip(draws[3:5], allowed))
     cos, sin = tf.cos(angle) / magnification, tf.sin(angle) / magnification
     # rotation, then shear along x, then mirrors
     xx, xy = cos * mirror_x, (cos * shear - sin) * mirror_y

@@ -45,9 +45,9 @@ class ImageEncoding:
             raise ValueError(f"scale must not be 0 and low not be high: nothing could be told apart. Received: {self}.")
 
     def to_float(self, stored: tf.Tensor | np.ndarray):
-        """Maps stored integers of any shape to float32 network input."""
+        """Maps stored integers of any shape to float32 network input, 0..1; what is outside of the window is cut."""
         physical = tf.cast(stored, tf.float32) * self.scale + self.offset
-        return (physical - self.low) / (self.high - self.low)
+        return tf.clip_by_value((physical - self.low) / (self.high - self.low), 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,16 @@ class DatasetInfo:
     def scored_classes(self) -> tuple[int, ...] | None:
         """Classes under test in evaluation: those that flips switch; None, the whole foreground, without flips."""
         return scored_classes(self.flips)
+
+    def with_window(self, window: tuple[float, float] | None) -> "DatasetInfo":
+        """The same data read through another window: (value seen as 0, value seen as 1) in physical units.
+
+        None keeps the dataset's own.
+        """
+        if window is None:
+            return self
+        low, high = window
+        return dataclasses.replace(self, image=dataclasses.replace(self.image, low=float(low), high=float(high)))
 
     def facts(self) -> dict:
         """What a model trained on this data must remember of it, as JSON values."""
