@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tf_probunet.pipelines.prepare import Plan, prepare
+from tf_probunet.pipelines.units import run_serially
+
 from tf_probunet.data import cityscapes
 from tf_probunet.data.cityscapes_layout import SPLITS, Frame, Unit, find_units
 from tf_probunet.data.parts import Remarks, digest
 from tf_probunet.data.parts import Unit as WorkUnit
 from tf_probunet.data.writer import Record
-from tf_probunet.pipelines.prepare import Plan, prepare
-from tf_probunet.pipelines.units import run_serially
 
 RULES = 1  # to be raised when the same input gives other records
 

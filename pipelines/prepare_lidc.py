@@ -4,12 +4,13 @@ import dataclasses
 import functools
 from pathlib import Path
 
+from tf_probunet.pipelines.prepare import Plan, prepare
+from tf_probunet.pipelines.units import run_serially
+
 from tf_probunet.data import lidc
 from tf_probunet.data.dicom_index import DicomIndex, HeaderReader, index_units, read_index
 from tf_probunet.data.lidc_split import SIZES, draw_split, from_csv, to_csv
 from tf_probunet.data.parts import Remarks, Unit, digest
-from tf_probunet.pipelines.prepare import Plan, prepare
-from tf_probunet.pipelines.units import run_serially
 
 RULES = 1  # to be raised when the same input gives other records
 
@@ -53,8 +54,10 @@ def _plan(dicom, grid, split, seed, series_patient, execute, report, folder: Pat
     remarks = Remarks(rejects=list(index.damaged))
     known = {uid for uid in index.series if uid in series_patient}
     for uid in sorted(index.series.keys() - known):
-        remarks.rejects.append((uid, f"{len(index.series[uid])} CT slices of a series that LIDC-IDRI does not have, such "
-                                     f"as {min(one.path for one in index.series[uid])}"))
+        first = min(one.path for one in index.series[uid])
+        remarks.rejects.append(
+            (uid, f"{len(index.series[uid])} CT slices of a series that LIDC-IDRI does not have, such as {first}")
+        )
     chosen = sorted(uid for uid in known if series_patient[uid] in split)
     report(
         f"{len(index.files):,} files: {len(known):,} of LIDC-IDRI's {len(series_patient):,} CT series, "

@@ -27,7 +27,8 @@ def annotated(scan):
     return sorted({contour.z_mm for annotation in scan.annotations for contour in annotation.contours})
 
 
-def dataset(scan, z_mm, number=1, *, unsigned=False, photometric="MONOCHROME2", spacing=None, series=None, location=True):
+def dataset(scan, z_mm, number=1, *, unsigned=False, photometric="MONOCHROME2", spacing=None, series=None,
+            location=True):
     """One CT slice as a pydicom dataset; pixels rescale to `hounsfield`."""
     import pydicom
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian

@@ -20,8 +20,8 @@ class Experiment:
     """Everything that decides a training run; defaults are the paper's for LIDC-IDRI (appendix H.1).
 
     `window` is in the dataset's units, Hounsfield units for CT: the values that the network sees as 0 and as 1; None
-    takes the dataset's own. Model fields are the arguments of `tf_probunet.models.ProbabilisticUNet`; augmentation fields those of
-    `tf_probunet.data.augment.Augmentation`.
+    takes the dataset's own. Model fields are the arguments of `tf_probunet.models.ProbabilisticUNet`; augmentation
+    fields those of `tf_probunet.data.augment.Augmentation`.
     """
 
     name: str = "custom"

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tf_probunet.pipelines.prepare_cityscapes import prepare_cityscapes
 
 from tf_probunet.data.cityscapes import label_classes, read_unit
 from tf_probunet.data.cityscapes_layout import find_units
 from tf_probunet.data.dataset import load_info
 from tf_probunet.data.reading import training_dataset
 from tf_probunet.data.verify import verify
-from tf_probunet.pipelines.prepare_cityscapes import prepare_cityscapes
 
 HEIGHT, WIDTH = 16, 32
 OFFICIAL = {"train": ("aachen", "darmstadt", "Monchengladbach", "ulm"), "val": ("frankfurt",), "test": ("berlin",)}

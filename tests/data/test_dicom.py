@@ -9,9 +9,8 @@ from tf_probunet.data.dicom import hounsfield_units, read_slices
 from tf_probunet.data.pylidc_adapter import read_scans
 
 pydicom = pytest.importorskip("pydicom")
-from pydicom.uid import EnhancedCTImageStorage, JPEG2000Lossless, JPEGLSLossless, RLELossless  # noqa: E402
-
 import dicom_files  # noqa: E402
+from pydicom.uid import EnhancedCTImageStorage, JPEG2000Lossless, JPEGLSLossless, RLELossless  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,9 @@ class TestHeader:
         with pytest.raises(ValueError, match=f"no usable CT image: {keyword}"):
             read_slices(save(ct, tmp_path / "lost.dcm"))
 
-    @pytest.mark.parametrize("location, contradicts", [("same", False), ("opposite", False), ("other", True), (None, False)])
+    @pytest.mark.parametrize("location, contradicts", [
+        ("same", False), ("opposite", False), ("other", True), (None, False),
+    ])
     def test_slice_location(self, scan, z_mm, tmp_path, location, contradicts):
         ct = dicom_files.dataset(scan, z_mm, location=location is not None)
         if location is not None:
@@ -75,7 +76,9 @@ class TestHeader:
 
 
 class TestPixels:
-    @pytest.mark.parametrize("unsigned, photometric", [(False, "MONOCHROME2"), (True, "MONOCHROME2"), (True, "MONOCHROME1")])
+    @pytest.mark.parametrize("unsigned, photometric", [
+        (False, "MONOCHROME2"), (True, "MONOCHROME2"), (True, "MONOCHROME1"),
+    ])
     def test_rescaled(self, scan, z_mm, tmp_path, unsigned, photometric):
         path = save(dicom_files.dataset(scan, z_mm, unsigned=unsigned, photometric=photometric), tmp_path / "ct.dcm")
         expected = dicom_files.hounsfield(scan, z_mm)

@@ -13,6 +13,8 @@ import dicom_files
 import numpy as np
 import pytest
 import tensorflow as tf
+from tf_probunet.pipelines.prepare_lidc import prepare_lidc
+from tf_probunet.pipelines.units import run_on_beam
 
 from tf_probunet.cli.main import main
 from tf_probunet.data import lidc
@@ -23,8 +25,6 @@ from tf_probunet.data.parts import Remarks
 from tf_probunet.data.pylidc_adapter import cluster_nodules, read_scans
 from tf_probunet.data.reading import evaluation_dataset
 from tf_probunet.data.verify import verify
-from tf_probunet.pipelines.prepare_lidc import prepare_lidc
-from tf_probunet.pipelines.units import run_on_beam
 
 pytest.importorskip("pydicom")
 GRID = lidc.Grid(size=48)
@@ -132,7 +132,8 @@ class TestWhatIsMade:
         grid, center = lidc.Grid(40, None), lidc.lesion_center(nodule)
         top, left = np.round(center).astype(int) - 20
         image = dicom_files.hounsfield(scan, z_mm)
-        np.testing.assert_array_equal(lidc.resample(image, center, (0.7, 0.7), grid), image[top:top + 40, left:left + 40])
+        crop = lidc.resample(image, center, (0.7, 0.7), grid)
+        np.testing.assert_array_equal(crop, image[top : top + 40, left : left + 40])
 
     def test_the_window_is_an_option_of_reading(self, prepared):
         info = load_info(prepared[0])

@@ -50,8 +50,8 @@ def define_crop(values, help_text):
 
 def define_window(values):
     """Defines --window, read back with `window`."""
-    flags.DEFINE_list("window", None, "LOW,HIGH in the dataset's units (Hounsfield units for CT): what is seen as black "
-                      "and as white; the dataset's own if not given", flag_values=values)
+    flags.DEFINE_list("window", None, "LOW,HIGH in the dataset's units (Hounsfield units for CT): what is seen as "
+                      "black and as white; the dataset's own if not given", flag_values=values)
 
 
 def window(values):

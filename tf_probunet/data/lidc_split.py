@@ -1,4 +1,4 @@
-"""Who of LIDC-IDRI's 1,010 patients is in which split: by lot from a seed, in the paper's numbers, or as a file says."""
+"""Which split each of LIDC-IDRI's 1,010 patients is in: by lot, in the paper's numbers, or as a file says."""
 
 import csv
 import io

@@ -1,7 +1,7 @@
 """Preparation in parts: each unit of work (a patient, a city) becomes a file of records; the files become a dataset.
 
-A part appears by one rename and is described by a small JSON file that is written after it. Whoever starts again after a
-kill finds the parts that are whole and makes the others; the shards are then the same, byte for byte.
+A part appears by one rename and is described by a small JSON file that is written after it. Whoever starts again
+after a kill finds the parts that are whole and makes the others; the shards are then the same, byte for byte.
 """
 
 import contextlib
