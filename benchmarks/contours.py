@@ -1,4 +1,4 @@
-"""Masks from LIDC-IDRI's contours: ours and pylidc's own, side by side: `python benchmarks/contours.py --output FILE`."""
+"""Masks from LIDC-IDRI's contours, ours and pylidc's own in turn: `python benchmarks/contours.py --output FILE`."""
 
 import json
 import sys

@@ -22,10 +22,10 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import dicom_files  # noqa: E402
+from tf_probunet.pipelines.prepare_lidc import prepare_lidc  # noqa: E402
 
 from tf_probunet.data.dataset import sha256_of  # noqa: E402
 from tf_probunet.data.pylidc_adapter import read_scans  # noqa: E402
-from tf_probunet.pipelines.prepare_lidc import prepare_lidc  # noqa: E402
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_scans", 40, "scans prepared", 4)
@@ -36,7 +36,7 @@ flags.DEFINE_string("output", None, "JSON for the figures")
 
 def prepare(archive, output, num_processes):
     """Runs the command in a process of its own; returns seconds and peak memory in MiB of its largest process."""
-    code = f"import sys; from tf_probunet.cli.main import main; sys.exit(main({arguments(archive, output, num_processes)}))"
+    code = script(archive, output, num_processes)
     start = time.perf_counter()
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
@@ -46,8 +46,10 @@ def prepare(archive, output, num_processes):
     return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
-def arguments(archive, output, num_processes):
-    return ["prepare", "lidc", "--dicom", str(archive), "--output", str(output), "--num_processes", str(num_processes)]
+def script(archive, output, num_processes):
+    arguments = ["prepare", "lidc", "--dicom", str(archive), "--output", str(output), "--num_processes",
+                 str(num_processes)]
+    return f"import sys; from tf_probunet.cli.main import main; sys.exit(main({arguments}))"
 
 
 def shards(folder):
@@ -83,7 +85,7 @@ def profile(archive, output):
 def kill(archive, output, seconds):
     """Kills preparations at random moments until `num_kills` were, then lets one come through."""
     moments, kills = random.Random(FLAGS.seed), 0
-    code = f"import sys; from tf_probunet.cli.main import main; sys.exit(main({arguments(archive, output, 1)}))"
+    code = script(archive, output, 1)
     while kills < FLAGS.num_kills:
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) as process:
             try:

@@ -27,8 +27,9 @@ def run_on_beam(
     runners on other machines need a shared file system, for the input and for the output.
 
     Args:
-        make: can be pickled, has a `folder` for the workers' log; `make(unit)` does a unit and leaves its result in a file; `make.finished(unit)` tells
-            whether that is whole, `make.attempted(unit)`, which is quicker, whether it is there.
+        make: can be pickled, has a `folder` for the workers' log; `make(unit)` does a unit and leaves its result in a
+            file; `make.finished(unit)` tells whether that is whole, `make.attempted(unit)`, which is quicker, whether
+            it is there.
         units: `tf_probunet.data.parts.Unit`.
         progress: called with (units done, units in all).
         num_processes: worker processes of the direct runner; as many as there are cores if not given.

@@ -127,16 +127,17 @@ class TestFormat:
     def test_every_bit_comes_back_through_the_reader(self, tmp_path, write_dataset, bits, channels):
         image = np.random.default_rng(0).integers(0, 1 << bits, (9, 7, channels)).astype(f"uint{bits}")
         masks = np.random.default_rng(1).choice(np.array([0, 1, 255], np.uint8), (3, 9, 7))
-        encoding = ImageEncoding(channels=channels, bits=bits, low=0.0, high=1.0)  # network input is what is stored
+        encoding = ImageEncoding(channels=channels, bits=bits, low=0.0, high=float(2**bits - 1))
         info = write_dataset(tmp_path / "data", {"train": [Record(image, masks, "a", "a")]}, image=encoding)
         (batch,) = evaluation_dataset(info, "train", 1)
-        np.testing.assert_array_equal(batch["image"][0].numpy(), image.astype(np.float32))
+        found = batch["image"][0].numpy().astype(np.float64) * (2**bits - 1)
+        np.testing.assert_array_equal(np.rint(found), image)
         np.testing.assert_array_equal(batch["segmentations"][0].numpy(), masks)
 
     def test_physical_values(self):
         encoding = ImageEncoding(bits=16, scale=0.5, offset=-1000.0, low=-800.0, high=200.0)
-        stored = np.array([400, 2400, 1400], np.uint16)
-        np.testing.assert_allclose(encoding.to_float(stored), [0.0, 1.0, 0.5])
+        stored = np.array([400, 2400, 1400, 0, 60000], np.uint16)
+        np.testing.assert_allclose(encoding.to_float(stored), [0.0, 1.0, 0.5, 0.0, 1.0])  # beyond the window: cut
 
     @pytest.mark.parametrize("wrong", [
         {"bits": 12}, {"channels": 2}, {"low": 1.0, "high": 1.0}, {"scale": 0.0}, {"offset": float("nan")},
