@@ -65,6 +65,32 @@ def window(values):
     return low, high
 
 
+def define_own_data(values):
+    """Defines what images and masks of one's own need to be understood, read back with `own_data`."""
+    flags.DEFINE_list("classes", ["background", "foreground"], "names of the classes, background first",
+                      flag_values=values)
+    flags.DEFINE_string("labels", None, "VALUE:CLASS,... where the masks' values are not the classes' numbers, such as "
+                        "0:background,255:foreground", flag_values=values)
+    flags.DEFINE_list("ignore", [], "values of pixels that nobody labelled", flag_values=values)
+    flags.DEFINE_integer("ignore_label", 255, "what those become in the dataset", 1, 255, flag_values=values)
+    flags.DEFINE_float("val_fraction", 0.15, "share of groups for val where no splits are named", 0, 1,
+                       flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of that split", flag_values=values)
+    define_window(values)
+    flags.DEFINE_string("source_text", "images and masks of one's own", "where the data is from, in words",
+                        flag_values=values)
+    flags.DEFINE_string("licence", "that of the source", "of the data", flag_values=values)
+
+
+def own_data(values):
+    """Arguments of `prepare_folder` and `prepare_arrays` out of these flags."""
+    return {
+        "classes": tuple(values.classes), "labels": values.labels, "ignored": [int(value) for value in values.ignore],
+        "ignore_label": values.ignore_label, "val_fraction": values.val_fraction, "seed": values.seed,
+        "window": window(values), "source": values.source_text, "licence": values.licence,
+    }
+
+
 def define_parts(values):
     """Defines the flags of a preparation in parts, read back with `executor`."""
     flags.DEFINE_integer("num_processes", None, "worker processes; as many as there are cores if not given", 1,

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from tf_probunet.data.file_tree import FileTree
+from tf_probunet.data.splits import split_by_group
 from tf_probunet.data.writer import DatasetWriter, Record
 
 NUM_GRADERS = 4
@@ -147,11 +148,8 @@ def _split_by_patient(crops, val_fraction, seed):
             f"Only one patient ({patients[0]}): cannot make train and val without sharing it. Expected two or more, or "
             f"a {', '.join(SPLITS[:-1])} or {SPLITS[-1]} folder above images/ that names the split."
         )
-    num_val = min(max(1, round(val_fraction * len(patients))), len(patients) - 1)
-    chosen = set(np.random.default_rng(seed).permutation(patients)[:num_val].tolist())
-    return [
-        dataclasses.replace(crop, split="val" if crop.patient in chosen else "train") for crop in crops
-    ]
+    lot = split_by_group(patients, val_fraction, seed)
+    return [dataclasses.replace(crop, split=lot[crop.patient]) for crop in crops]
 
 
 def _record(crop):
