@@ -51,8 +51,8 @@ def test_verb_help_names_usage_and_every_required_flag(probunet, verb):
 
 @pytest.mark.parametrize("arguments, message", [
     (["trian"], "Unknown command 'trian'. Did you mean train?"),
-    (["prepare"], "prepare what? prepare phantom, prepare lidc-crops"),
-    (["prepare", "lidc"], "Unknown command 'prepare lidc'. Did you mean prepare lidc-crops"),
+    (["prepare"], "prepare what? prepare phantom, prepare lidc, prepare lidc-crops"),
+    (["prepare", "lidc-crop"], "Unknown command 'prepare lidc-crop'. Did you mean prepare lidc-crops"),
     (["evaluate", "--runn", "x"], "Unknown flag '--runn'. Did you mean --run"),
     (["train", "--learn_rate", "1"], "Unknown flag '--learn_rate'. Did you mean --learning_rate"),
     (["verify"], "--data is needed"),

@@ -81,7 +81,9 @@ def refused(tmp_path):
         source = save(files, tmp_path / "source.zip")
         with pytest.raises(error, match=f"(?s){message}"):
             prepare_cityscapes([source], tmp_path / "data", scale=options.pop("scale", 1), **options)
-        assert [path for path in tmp_path.glob("[!.]*") if path.suffix != ".csv"] == [source]
+        assert [path for path in tmp_path.iterdir() if not path.name.startswith((".data.parts", "data.rejects"))] == [
+            source
+        ]
 
     return check
 

@@ -150,7 +150,11 @@ def parts_folder(output: Path) -> Iterator[Path]:
                 f"Another process is preparing {output}. Wait for it, or stop it and run the command again: what it "
                 "has finished is kept."
             ) from error
-        yield folder
+        try:
+            yield folder
+        finally:
+            if [path.name for path in folder.glob("*")] == ["lock"]:  # nothing was begun
+                remove_parts(folder)
 
 
 def join_parts(writer: DatasetWriter, maker: PartMaker, split: str, units: Iterable[Unit]) -> None:
