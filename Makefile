@@ -9,7 +9,7 @@ DEMO := demo
 help:
 	@echo "make demo       the whole path on rendered images: prepare, train, evaluate, export, sample (10 minutes)"
 	@echo "make test       all tests"
-	@echo "make benchmark  speed of training, sampling and the input pipeline on this machine"
+	@echo "make benchmark  speed of training, sampling, reading and preparing on this machine"
 	@echo "make clean      remove the virtual environment and the demo's files"
 
 $(VENV)/installed: setup.py
@@ -41,6 +41,8 @@ test: $(VENV)/installed
 
 benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/speed.py --output benchmarks/results/speed_$$(nproc)_cores.json
+	$(BIN)/python benchmarks/prepare.py --output benchmarks/results/prepare_$$(nproc)_cores.json
+	$(BIN)/python benchmarks/contours.py --output benchmarks/results/contours.json
 
 clean:
 	rm -rf $(VENV) $(DEMO)
