@@ -49,14 +49,16 @@ def tiff(path, kind, compression):
     elif kind == "pillow":
         first, *others = map(Image.fromarray, VOLUME)
         first.save(path, save_all=True, append_images=others, compression="tiff_adobe_deflate" if compression else None)
+    elif kind == "imagej":
+        tifffile.imwrite(path, VOLUME, imagej=True, compression=compression)
     else:
-        with tifffile.TiffWriter(path, imagej=kind == "imagej") as writer:
+        with tifffile.TiffWriter(path) as writer:
             for page in VOLUME:
                 writer.write(page, contiguous=False, compression=compression)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
-@pytest.mark.parametrize("kind", ["stack", "pillow", "series"])
+@pytest.mark.parametrize("kind", ["stack", "pillow", "imagej", "series"])
 def test_every_page_of_a_tiff_is_read_or_none(tmp_path, kind, compression):
     tiff(tmp_path / "whole.tif", kind, compression)
     found, volume, _ = read_pixels(tmp_path / "whole.tif")
@@ -65,8 +67,12 @@ def test_every_page_of_a_tiff_is_read_or_none(tmp_path, kind, compression):
     content = (tmp_path / "whole.tif").read_bytes()
     for share in (0.05, 0.3, 0.5, 0.7, 0.9, 0.97):
         (tmp_path / "cut.tif").write_bytes(content[: int(len(content) * share)])
-        with pytest.raises(OSError, match="cut.tif cannot be read"):
-            read_pixels(tmp_path / "cut.tif")
+        try:
+            found = read_pixels(tmp_path / "cut.tif")[0]
+        except OSError as error:
+            assert "cut.tif cannot be read" in str(error)
+        else:  # only what describes the picture was lost
+            np.testing.assert_array_equal(found[..., 0], VOLUME)
 
 
 def test_planes_of_colour(tmp_path):

@@ -113,8 +113,8 @@ def _read_tiff(path):
         raise ImportError(f"Reading {path} needs tifffile: pip install 'tf_probunet[formats]'.") from error
     with _Complaints() as complaints, tifffile.TiffFile(path) as file:
         parts = [(series.asarray(), series.axes) for series in file.series]
-    if complaints.said:  # tifffile reads the pages before the damage and only logs the rest
-        raise OSError(complaints.said[0])
+    if complaints.said or not parts:  # tifffile reads the pages before the damage and only logs the rest
+        raise OSError((complaints.said or ["no pages"])[0])
     if len({(pixels.shape, pixels.dtype) for pixels, _ in parts}) != 1:
         raise UnusableError(f"{path} holds {len(parts)} pictures of different size or kind, "
                             f"{[list(pixels.shape) for pixels, _ in parts]}. Expected one, or pages of one size.")
