@@ -152,6 +152,6 @@ def _read_nifti(path):
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3:
-        raise UnusableError(f"{path} has {pixels.ndim} axes {list(pixels.shape)}; expected a volume [X, Y, Z]. Save one "
-                            "point in time, or one channel, for each file.")
+        raise UnusableError(f"{path} has {pixels.ndim} axes {list(pixels.shape)}; expected a volume [X, Y, Z]. "
+                            "Save one point in time, or one channel, for each file.")
     return np.rot90(pixels, axes=(0, 1)).transpose(2, 0, 1), image.affine
