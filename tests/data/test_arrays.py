@@ -57,6 +57,11 @@ def test_splits_and_names(tmp_path):
     }
 
 
+def test_groups_in_bytes(tmp_path):
+    info = prepare(tmp_path, content(groups=np.array([b"p", b"p", b"q", b"r", b"r"])))
+    assert sorted(group for split in info.splits.values() for group in split["groups"]) == ["p", "q", "r"]
+
+
 def test_colour_and_one_grader(tmp_path):
     info = prepare(tmp_path, content(images=RNG.integers(0, 4096, (5, 16, 12, 3)).astype(np.uint16),
                                      segmentations=RNG.integers(0, 2, (5, 16, 12))))
@@ -69,7 +74,8 @@ def test_colour_and_one_grader(tmp_path):
     ({"images": np.zeros((4, 16, 12), np.uint8)}, "images are"),
     ({"segmentations": np.zeros((5, 3, 16, 12))}, "segmentations are float64"),
     ({"segmentations": np.full((5, 3, 16, 12), 9)}, r"segmentations\[0\] holds \[9\], which stand for no class"),
-    ({"groups": np.array(["p"])}, "groups has 1 entries for 5 images"),
+    ({"groups": np.array(["p"])}, r"groups is \[1\]; expected \[5\]"),
+    ({"names": np.array("p")}, r"names is \[\]; expected \[5\]"),
     ({"graded": np.zeros((5, 3), bool)}, "at least one grader for each image"),
     ({"images": np.full((5, 16, 12), np.inf)}, "NaN or infinite"),
     ({"images": np.zeros((5, 16, 12, 2), np.uint8)}, "2 channels"),
@@ -90,7 +96,9 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:500])
     np.savez(tmp_path / "objects.npz", images=np.array([None, 1]), segmentations=np.zeros(2))
     (tmp_path / "text.npz").write_text("hello")
-    for name in ("cut", "objects", "text"):
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    for name in ("cut", "objects", "text", "one"):
         with pytest.raises(OSError, match=f"{name}.npz cannot be read as NPZ"):
             prepare_arrays(tmp_path / f"{name}.npz", tmp_path / "data")
 

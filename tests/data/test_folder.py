@@ -234,6 +234,15 @@ class TestWhatIsWrong:
         prepare_folder(tmp_path / "images", [tmp_path / "grader0"], tmp_path / "data", skip_ungraded=True,
                        report=lambda line: None)
         assert sorted(read_back(tmp_path / "data")[1]) == ["a", "b", "c"]
+        (tmp_path / "groups.csv").write_text("image,group\na,p\nb,p\nc,q\nd.png,r\n")  # of all images
+        prepare_folder(tmp_path / "images", [tmp_path / "grader0"], tmp_path / "grouped", skip_ungraded=True,
+                       groups=tmp_path / "groups.csv", report=lambda line: None)
+        assert sorted(read_back(tmp_path / "grouped")[1]) == ["a", "b", "c"]
+
+    def test_a_grader_given_twice(self, tmp_path):
+        images, (grader, _) = tree(tmp_path, pictures(), drawings())
+        with pytest.raises(ValueError, match="given twice"):
+            prepare_folder(images, [grader, grader], tmp_path / "data", report=lambda line: None)
 
     def test_a_value_that_is_no_class(self, refused):
         refused(lambda root: save(root / "grader1" / "c.png", np.full((8, 10), 7, np.uint8)),

@@ -96,7 +96,7 @@ def _load(path) -> dict:
     try:
         with np.load(path, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise OSError(f"{path} cannot be read as NPZ ({error}). Expected arrays of numbers and text, as numpy.savez "
                       "writes them; copy the file again.") from error
     unknown = sorted(content.keys() - set(NAMES))
@@ -124,7 +124,8 @@ def _load(path) -> dict:
                          f"{list(segmentations.shape[:2])}, with at least one grader for each image.")
     for name in ("names", "groups", "splits"):
         if name in content:
-            if len(content[name]) != count:
-                raise ValueError(f"{path}: {name} has {len(content[name])} entries for {count} images.")
-            content[name] = [str(value) for value in content[name]]
+            values = np.asarray(content[name])
+            if values.shape != (count,):
+                raise ValueError(f"{path}: {name} is {list(values.shape)}; expected [{count}], one entry an image.")
+            content[name] = values.astype(str).tolist()
     return {**content, "images": images, "segmentations": segmentations}

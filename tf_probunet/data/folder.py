@@ -52,8 +52,11 @@ def prepare_folder(
     found, masks = find_files(images), [find_files(folder) for folder in graders]
     if not masks:
         raise ValueError("No grader was given. Expected one folder of masks for each.")
+    if len({os.path.realpath(folder) for folder in graders}) < len(graders):
+        raise ValueError(f"A folder of masks is given twice: {', '.join(map(str, graders))}. Expected one for each "
+                         "grader; the same opinion would count double.")
     graded = _match(found, masks, graders, skip_ungraded, report)
-    group_of, split_of = _groups(groups, graded, val_fraction, seed, report)
+    group_of, split_of = _groups(groups, graded, found.keys() - set(graded), val_fraction, seed, report)
     values = ValueRange()
     for name in graded:
         values.add(read_pixels(found[name])[0], str(found[name]))
@@ -95,13 +98,13 @@ def _match(found, masks, graders, skip_ungraded, report):
     return graded
 
 
-def _groups(groups, names, val_fraction, seed, report):
+def _groups(groups, names, left_out, val_fraction, seed, report):
     """Group and split of each image."""
     if groups is None:
         report("Each file is a group of its own. Where several are of one patient, say so: --groups FILE.csv.")
         group_of, split_of = {name: name for name in names}, {}
     else:
-        group_of, split_of = read_groups(groups, names)
+        group_of, split_of = read_groups(groups, names, left_out)
     if not split_of:
         lot = split_by_group(group_of.values(), val_fraction, seed)
         split_of = {name: lot[group] for name, group in group_of.items()}

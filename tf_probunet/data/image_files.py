@@ -1,5 +1,6 @@
 """Images, masks and volumes out of PNG, TIFF, NIfTI and NPY files."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import numpy as np
 from PIL import Image
 
 ENDINGS = (".nii.gz", ".nii", ".png", ".tiff", ".tif", ".npy")
+
+
+class UnusableError(ValueError):
+    """A file was read, and holds something else than an image; copying it again would not help."""
 
 
 def find_files(folder: str | os.PathLike) -> dict[str, Path]:
@@ -57,7 +62,7 @@ def read_pixels(path: Path, mask=False) -> tuple[np.ndarray, bool, np.ndarray | 
             pixels = _read_tiff(path)
         else:
             pixels = _read_png(path, mask)
-    except ImportError:
+    except (ImportError, UnusableError):
         raise
     except Exception as error:  # each library has its own errors for damaged files
         raise OSError(f"{path} cannot be read ({type(error).__name__}: {error}). Copy it again.") from error
@@ -92,6 +97,12 @@ def _read_png(path, mask):
             image = image.convert("RGB")
         if image.mode.startswith("I"):
             return np.asarray(image).astype(np.uint16)
+        if (bits := path.read_bytes()[24]) == 16:  # Pillow keeps 8 of the 16 bits of colours
+            import tensorflow as tf
+
+            return tf.io.decode_png(path.read_bytes(), dtype=tf.uint16).numpy()
+        if mask and image.mode == "L" and bits < 8:  # Pillow spreads 0..3 and 0..15 over 0..255
+            return np.asarray(image) // (255 // (2**bits - 1))
         return np.asarray(image)
 
 
@@ -100,7 +111,32 @@ def _read_tiff(path):
         import tifffile
     except ImportError as error:
         raise ImportError(f"Reading {path} needs tifffile: pip install 'tf_probunet[formats]'.") from error
-    return tifffile.imread(path)
+    with _Complaints() as complaints, tifffile.TiffFile(path) as file:
+        parts = [(series.asarray(), series.axes) for series in file.series]
+    if complaints.said or not parts:  # tifffile reads the pages before the damage and only logs the rest
+        raise OSError((complaints.said or ["no pages"])[0])
+    if len({(pixels.shape, pixels.dtype) for pixels, _ in parts}) != 1:
+        raise UnusableError(f"{path} holds {len(parts)} pictures of different size or kind, "
+                            f"{[list(pixels.shape) for pixels, _ in parts]}. Expected one, or pages of one size.")
+    # Planar colours: [C, H, W] -> [H, W, C]
+    pages = [np.moveaxis(pixels, 0, -1) if axes == "SYX" else pixels for pixels, axes in parts]
+    return pages[0] if len(pages) == 1 else np.stack(pages)
+
+
+class _Complaints(logging.Handler):
+    """What tifffile logs as an error while it reads, instead of raising it."""
+
+    def __enter__(self):
+        self.said = []
+        logging.getLogger("tifffile").addHandler(self)
+        return self
+
+    def __exit__(self, *_):
+        logging.getLogger("tifffile").removeHandler(self)
+
+    def emit(self, record):
+        if record.levelno >= logging.ERROR:
+            self.said.append(record.getMessage())
 
 
 def _read_nifti(path):
@@ -116,5 +152,6 @@ def _read_nifti(path):
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3:
-        raise ValueError(f"{pixels.ndim} axes, not [X, Y, Z]")
+        raise UnusableError(f"{path} has {pixels.ndim} axes {list(pixels.shape)}; expected a volume [X, Y, Z]. "
+                            "Save one point in time, or one channel, for each file.")
     return np.rot90(pixels, axes=(0, 1)).transpose(2, 0, 1), image.affine

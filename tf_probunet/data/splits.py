@@ -34,18 +34,21 @@ def split_by_group(groups: Iterable[str], val_fraction: float = 0.15, seed: int 
     return {group: "val" if group in chosen else "train" for group in groups}
 
 
-def read_groups(path: str | os.PathLike, images: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+def read_groups(
+    path: str | os.PathLike, images: Iterable[str], left_out: Iterable[str] = ()
+) -> tuple[dict[str, str], dict[str, str]]:
     """Reads a CSV with the columns image, group and, if there is one, split.
 
     Args:
         path: of the CSV. An image is named by its path below the folder of images, with or without the ending.
         images: names of all images, without endings.
+        left_out: names of images that are not used; the CSV may name them, too.
     Returns:
         The group of each image, and the split of each image; the latter is empty where there is no such column.
     Raises:
         OSError: no such file. ValueError: it does not name each image once.
     """
-    path, known, groups, splits = Path(path), set(images), {}, {}
+    path, known, left_out, groups, splits = Path(path), set(images), set(left_out), {}, {}
     if not path.is_file():
         raise FileNotFoundError(f"No file {path}. Expected a CSV with the columns image,group[,split].")
     try:
@@ -54,8 +57,10 @@ def read_groups(path: str | os.PathLike, images: Iterable[str]) -> tuple[dict[st
         raise ValueError(f"{path} is no CSV in UTF-8 ({error}).") from error
     for line, row in enumerate(rows, 2):
         name, group, split = (row.get(column) for column in ("image", "group", "split"))
-        if name not in known:
-            name = next((stem for stem in _stems(name or "") if stem in known), name)
+        if name not in known | left_out:
+            name = next((stem for stem in _stems(name or "") if stem in known | left_out), name)
+        if name in left_out:
+            continue
         wrong = (
             "is no image" if name not in known
             else "is listed twice" if name in groups
