@@ -8,6 +8,12 @@ import shutil
 from pathlib import Path
 
 
+def refuse_existing(final: str | os.PathLike) -> None:
+    """Raises `FileExistsError` where there is something under this name already: to be known before long work."""
+    if Path(final).exists():
+        raise FileExistsError(f"{final} already exists and is never written over. Choose another name or remove it.")
+
+
 def stage_folder(final: str | os.PathLike) -> Path:
     """Makes an empty folder beside `final`, to be renamed to it when whole, and sweeps those of dead processes.
 
@@ -20,8 +26,7 @@ def stage_folder(final: str | os.PathLike) -> Path:
         OSError: its parent cannot be written.
     """
     final = Path(final)
-    if final.exists():
-        raise FileExistsError(f"{final} already exists and is never written over. Choose another name or remove it.")
+    refuse_existing(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     _sweep(final)
     staging = final.parent / f".{final.name}.partial-{os.getpid()}"

@@ -69,6 +69,11 @@ def test_colour_and_one_grader(tmp_path):
     assert info.split("train")["num_graders"] == {"1": info.num_images("train")}
 
 
+def test_text_in_bytes(tmp_path):
+    info = prepare(tmp_path, content(groups=np.array([b"p", b"p", b"q", b"r", b"r"])))
+    assert sorted(group for split in info.splits.values() for group in split["groups"]) == ["p", "q", "r"]
+
+
 @pytest.mark.parametrize("changes, message", [
     ({"segmentations": np.zeros((5, 3, 16, 11), np.uint8)}, r"images are \[5, 16, 12\] and segmentations"),
     ({"images": np.zeros((4, 16, 12), np.uint8)}, "images are"),
@@ -135,6 +140,15 @@ def test_what_is_stored_is_what_was_given(data, dtype):
 def test_a_map_of_labels(labels):
     found = LabelMap.parse(("sky", "car"), labels, [7]).apply(np.array([[0, 255, 7]]), "here")
     np.testing.assert_array_equal(found, [[0, 1, 255]])
+
+
+def test_the_map_that_is_proposed_is_whole():
+    """Whoever pastes it must not meet the next value that it lacks."""
+    mask = np.array([[0, 7, 255]])
+    with pytest.raises(ValueError, match="--labels 0:sky,255:car, or --ignore 255 ") as caught:
+        LabelMap.parse(("sky", "car"), None, [7]).apply(mask, "here")
+    proposed = str(caught.value).split("--labels ")[1].split(", or")[0]
+    np.testing.assert_array_equal(LabelMap.parse(("sky", "car"), proposed, [7]).apply(mask, "here"), [[0, 255, 1]])
 
 
 @pytest.mark.parametrize("labels, message", [

@@ -274,6 +274,37 @@ class TestWhatIsWrong:
         with pytest.raises(ValueError, match="grader0/a.nii lies elsewhere in space"):
             prepare_folder(*arguments, tmp_path / "data", report=lambda line: None)
 
+    def test_a_nifti_image_with_masks_that_do_not_say_how_they_lie(self, tmp_path):
+        images, masks = pictures(shape=(5, 5, 4), names="ab"), drawings("ab", (4, 5, 5), graders=1)
+        with pytest.raises(ValueError, match="grader0/a.npy and its image .*a.nii are not both NIfTI"):
+            prepare_folder(*tree(tmp_path, images, masks, ".nii", ".npy"), tmp_path / "data", report=lambda line: None)
+
+    def test_one_folder_for_two_graders(self, tmp_path):
+        images, (grader,) = tree(tmp_path, pictures(), drawings(graders=1))
+        for graders, which in (([grader, images / ".." / "grader0"], "grader 1"), ([images], "the images")):
+            with pytest.raises(ValueError, match=f"is the folder of {which}, too"):
+                prepare_folder(images, graders, tmp_path / "data", report=lambda line: None)
+
+    def test_white_masks_without_a_map(self, refused):
+        """255 must be said to be a class or unlabelled: taken for the latter, a whole foreground would be lost."""
+        refused(lambda root: save(root / "grader0" / "a.png", np.eye(8, 10, dtype=np.uint8) * 255),
+                r"grader0/a.png holds \[255\].*--labels 0:background,255:foreground, or --ignore 255")
+
+    def test_an_output_that_exists_is_refused_before_images_are_read(self, tmp_path):
+        arguments = tree(tmp_path, pictures(), drawings())
+        (tmp_path / "images" / "a.png").write_bytes(b"no picture")
+        (tmp_path / "data").mkdir()
+        with pytest.raises(FileExistsError, match="data already exists"):
+            prepare_folder(*arguments, tmp_path / "data", report=lambda line: None)
+
+    def test_groups_of_images_that_are_left_out(self, tmp_path):
+        masks = drawings(graders=1)
+        del masks[0]["d"]
+        (tmp_path / "groups.csv").write_text("image,group\na,p\nb,q\nc,q\nd,r\n")
+        prepare_folder(*tree(tmp_path, pictures(), masks), tmp_path / "data", groups=tmp_path / "groups.csv",
+                       skip_ungraded=True, report=lambda line: None)
+        assert sorted(read_back(tmp_path / "data")[1]) == ["a", "b", "c"]
+
     @pytest.mark.parametrize("text, message", [
         ("image,group\na,p\nb,p\nc,q\n", "lacks 1 of the 4 images, first 'd'"),
         ("image,group\na,p\na,q\n", "line 3: 'a' is listed twice"), ("image,group\nx,p\n", "'x' is no image"),

@@ -1,6 +1,7 @@
 """Your own images in a folder, and one folder of masks for each grader."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from tf_probunet.data.image_files import find_files, read_pixels
 from tf_probunet.data.labels import LabelMap
 from tf_probunet.data.splits import read_groups, split_by_group
 from tf_probunet.data.writer import DatasetWriter, Record
+from tf_probunet.staging import refuse_existing
 
 CLASSES = ("background", "foreground")
 SOURCE = "images and masks of one's own"
@@ -48,13 +50,12 @@ def prepare_folder(
         raise ValueError(f"slices must be 'annotated' or 'all'. Received: {slices!r}.")
     if isinstance(graders, (str, os.PathLike)):
         graders = [graders]
+    refuse_existing(output)  # before all images are read
     label_map = LabelMap.parse(classes, labels, ignored, ignore_label)
+    _check_folders(images, graders)
     found, masks = find_files(images), [find_files(folder) for folder in graders]
     if not masks:
         raise ValueError("No grader was given. Expected one folder of masks for each.")
-    if len({os.path.realpath(folder) for folder in graders}) < len(graders):
-        raise ValueError(f"A folder of masks is given twice: {', '.join(map(str, graders))}. Expected one for each "
-                         "grader; the same opinion would count double.")
     graded = _match(found, masks, graders, skip_ungraded, report)
     group_of, split_of = _groups(groups, graded, found.keys() - set(graded), val_fraction, seed, report)
     values = ValueRange()
@@ -77,6 +78,16 @@ def prepare_folder(
             for record in _records(name, found[name], files, group_of[name], encoding, label_map, slices):
                 writer.write(split_of[name], record)
             progress(done, len(graded))
+
+
+def _check_folders(images, graders):
+    seen = {Path(images).resolve(): "the images"}
+    for number, folder in enumerate(graders, 1):
+        place = Path(folder).resolve()
+        if place in seen:
+            raise ValueError(f"Grader {number}, {folder}, is the folder of {seen[place]}, too. Expected a folder for "
+                             "each: given twice, one opinion would count as two.")
+        seen[place] = f"grader {number}"
 
 
 def _match(found, masks, graders, skip_ungraded, report):
@@ -119,7 +130,10 @@ def _records(name, path, files, group, encoding, label_map, slices):
         if mask.shape[:3] != image.shape[:3]:
             raise ValueError(f"{file} is {_size(mask)}, but its image {path} is {_size(image)}. Bring them to one "
                              "size.")
-        if affine is not None and mask_affine is not None and not np.allclose(affine, mask_affine, atol=1e-3):
+        if (affine is None) != (mask_affine is None):
+            raise ValueError(f"{file} and its image {path} are not both NIfTI: only that says how a volume lies in "
+                             "space, so rows could be columns in the other. Save both as NIfTI, or neither.")
+        if affine is not None and not np.allclose(affine, mask_affine, atol=1e-3):
             raise ValueError(f"{file} lies elsewhere in space than its image {path}: their affine maps differ. "
                              "Resample the mask onto the image's grid first.")
         masks.append(label_map.apply(mask[..., 0], str(file)))

@@ -58,13 +58,16 @@ class LabelMap:
         found = np.unique(mask)
         table = dict(self.values) if self.values else {number: number for number in range(len(self.classes))}
         table |= dict.fromkeys(self.ignored, self.ignore_label)
-        if not self.values:
-            table[self.ignore_label] = self.ignore_label
         unknown = [value for value in found.tolist() if value not in table]
         if unknown:
+            # The whole map: --labels replaces the one that was, also that of values which are class numbers.
+            known = self.values or [(value, value) for value in found.tolist() if value in table]
+            complete = [f"{value}:{self.classes[number]}" for value, number in known if value not in self.ignored]
+            complete += [f"{value}:{self.classes[-1]}" for value in unknown[:8]]
             raise ValueError(
                 f"{where} holds {unknown[:8]}, which stand for no class. Known: {table}. Say what they are, such as "
-                f"--labels {unknown[0]:g}:{self.classes[-1]}, or --ignore {unknown[0]:g}."
+                f"--labels {','.join(complete)}, or --ignore {','.join(map(str, unknown[:8]))} if nobody labelled "
+                "those pixels."
             )
         result = np.zeros(mask.shape, np.uint8)
         for value in found.tolist():

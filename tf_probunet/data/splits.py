@@ -42,25 +42,29 @@ def read_groups(
     Args:
         path: of the CSV. An image is named by its path below the folder of images, with or without the ending.
         images: names of all images, without endings.
-        left_out: names of images that are not used; the CSV may name them, too.
+        left_out: names of further images; it may list them, too.
     Returns:
         The group of each image, and the split of each image; the latter is empty where there is no such column.
     Raises:
         OSError: no such file. ValueError: it does not name each image once.
     """
-    path, known, left_out, groups, splits = Path(path), set(images), set(left_out), {}, {}
+    path, wanted, groups, splits = Path(path), set(images), {}, {}
+    known = wanted | set(left_out)
     if not path.is_file():
         raise FileNotFoundError(f"No file {path}. Expected a CSV with the columns image,group[,split].")
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), skipinitialspace=True)
+        columns = reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
+        rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is no CSV in UTF-8 ({error}).") from error
+    if not {"image", "group"} <= set(columns):
+        raise ValueError(f"{path} has the columns {', '.join(columns) or '(none)'}. Expected image,group[,split].")
     for line, row in enumerate(rows, 2):
-        name, group, split = (row.get(column) for column in ("image", "group", "split"))
-        if name not in known | left_out:
-            name = next((stem for stem in _stems(name or "") if stem in known | left_out), name)
-        if name in left_out:
-            continue
+        # Blanks around a name would make two groups of one patient.
+        name, group, split = ((row.get(column) or "").strip() for column in ("image", "group", "split"))
+        if name not in known:
+            name = next((stem for stem in _stems(name) if stem in known), name)
         wrong = (
             "is no image" if name not in known
             else "is listed twice" if name in groups
@@ -74,11 +78,11 @@ def read_groups(
         groups[name] = group
         if "split" in row:
             splits[name] = split
-    missing = sorted(known - groups.keys())
+    missing = sorted(wanted - groups.keys())
     if missing:
-        raise ValueError(f"{path} lacks {len(missing)} of the {len(known)} images, first {missing[0]!r}. Add a line "
+        raise ValueError(f"{path} lacks {len(missing)} of the {len(wanted)} images, first {missing[0]!r}. Add a line "
                          "for each.")
-    return groups, splits
+    return tuple({name: value for name, value in found.items() if name in wanted} for found in (groups, splits))
 
 
 def _stems(name):
