@@ -1,12 +1,11 @@
 """Masks from LIDC-IDRI's contours, ours and pylidc's own in turn: `python benchmarks/contours.py --output FILE`."""
 
-import json
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 from absl import app, flags
+from report import report
 
 from tf_probunet.data import pylidc_adapter
 from tf_probunet.data.contours import rasterize
@@ -51,10 +50,7 @@ def main(_):
         "ours_ms_a_slice": 1000 * seconds["ours"] / slices, "pylidc_ms_a_slice": 1000 * seconds["pylidc"] / slices,
         "pylidc_over_ours": seconds["pylidc"] / seconds["ours"], "python": sys.version.split()[0],
     }
-    text = json.dumps(figures, indent=1)
-    print(text)
-    if FLAGS.output:
-        Path(FLAGS.output).write_text(text + "\n", encoding="utf-8")
+    report(figures, FLAGS.output)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Real UIDs, geometry and annotations, made-up pixels: a few dozen scans, of each 
 
 import cProfile
 import io
-import json
 import multiprocessing
 import os
 import pstats
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 
 from absl import app, flags
+from report import report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import dicom_files  # noqa: E402
@@ -126,10 +126,7 @@ def main(_):
             "shards_equal": shards(folder / "one") == shards(folder / "two") == shards(folder / "killed"),
         }
     print(text)
-    result = json.dumps(figures, indent=1)
-    print(result)
-    if FLAGS.output:
-        Path(FLAGS.output).write_text(result + "\n", encoding="utf-8")
+    report(figures, FLAGS.output)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Prints and, with --output, writes as JSON:
 Every time is a median; ratios come from interleaved runs of the two sides.
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
+from report import report
 
 from tf_probunet.data.dataset import load_info  # noqa: E402
 from tf_probunet.data.phantom import prepare_phantom  # noqa: E402
@@ -155,11 +155,7 @@ def main(_):
         figures[f"pipeline_over_training{suffix}"] = (
             figures[f"pipeline_images_per_second{suffix}"] / figures["training_images_per_second"]
         )
-    text = json.dumps(figures, indent=1)
-    print(text)
-    if FLAGS.output:
-        Path(FLAGS.output).parent.mkdir(parents=True, exist_ok=True)
-        Path(FLAGS.output).write_text(text + "\n", encoding="utf-8")
+    report(figures, FLAGS.output)
 
 
 if __name__ == "__main__":

@@ -63,10 +63,10 @@ def prepare(make_plan: Callable[[Path], Plan], output, execute, *, allow_rejects
             str(folder), plan.records, plan.settings, plan.dataset["image"], len(plan.dataset["classes"]),
             plan.dataset.get("ignore_label", 255), tuple(flip.target for flip in plan.dataset.get("flips", ())),
         )
-        kept = sum(maker.finished(unit) is not None for unit in units)
-        if kept:
-            report(f"{kept} of {len(units)} units are finished already.")
-        execute(maker, units)
+        missing = [unit for unit in units if not maker.finished(unit)]
+        if len(missing) < len(units):
+            report(f"{len(units) - len(missing)} of {len(units)} units are finished already.")
+        execute(maker, missing)
         remarks, counts = _gather(plan, maker)
         rejects_file = output.with_name(output.name + ".rejects.csv")
         _tell(remarks, rejects_file, report)

@@ -28,8 +28,7 @@ def run_on_beam(
 
     Args:
         make: can be pickled, has a `folder` for the workers' log; `make(unit)` does a unit and leaves its result in a
-            file; `make.finished(unit)` tells whether that is whole, `make.attempted(unit)`, which is quicker, whether
-            it is there.
+            file; `make.attempted(unit)` tells whether that is there.
         units: `tf_probunet.data.parts.Unit`.
         progress: called with (units done, units in all).
         num_processes: worker processes of the direct runner; as many as there are cores if not given.
@@ -38,7 +37,6 @@ def run_on_beam(
         ImportError: apache-beam is absent.
         OSError: the disk is full.
     """
-    units = [unit for unit in units if not make.finished(unit)]
     if not units:
         return
     num_processes = min(num_processes or len(os.sched_getaffinity(0)), len(units))

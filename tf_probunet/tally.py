@@ -44,7 +44,8 @@ class Tally:
         self.stored += np.bincount(_stored(self.info.image, batch["image"]), minlength=len(self.stored))
 
     def _add_agreement(self, masks, weights, real):
-        options = dict(num_classes=self.info.num_classes, ignore_label=self.info.ignore_label)
+        options = dict(num_classes=self.info.num_classes, classes=self.info.scored_classes,
+                       ignore_label=self.info.ignore_label)
         drew = presence(masks, **options) & real
         self.present.append(np.stack([(drew | ~real).all(axis=1), drew.any(axis=1)]))
         iou = pairwise_iou(masks, masks, **options)  # [B, R, R]

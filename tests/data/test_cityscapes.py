@@ -3,11 +3,11 @@
 import io
 import pickle
 import sys
-import zipfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from file_trees import save
 from PIL import Image
 from tf_probunet.pipelines.prepare_cityscapes import prepare_cityscapes
 
@@ -43,18 +43,6 @@ def layout(cities=OFFICIAL, frames=2, size=(HEIGHT, WIDTH)):
                 files[f"gtFine/{stem}_gtFine_labelIds.png"] = png(ids)
                 files[f"gtFine/{stem}_gtFine_color.png"] = b"not read"
     return files
-
-
-def save(files, target):
-    if target.suffix == ".zip":
-        with zipfile.ZipFile(target, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-    else:
-        for name, content in files.items():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(content)
-    return target
 
 
 def pixels(content):

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
+from file_trees import save
 from PIL import Image
 
 from tf_probunet.data.dataset import load_info
@@ -34,19 +35,6 @@ def release(side=180, patients=PATIENTS, prefix="", drawn=255):
                 mask = rng.random((side, side)) < 0.3 * grader  # the first drew nothing
                 files[f"{prefix}gt/{name}_l{grader}.png"] = png(mask if drawn is True else np.uint8(drawn) * mask)
     return files
-
-
-def save(files, target):
-    """Writes the files into a folder, or into a zip where `target` ends so."""
-    if target.suffix == ".zip":
-        with zipfile.ZipFile(target, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-    else:
-        for name, content in files.items():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(content)
-    return target
 
 
 def read_back(info):

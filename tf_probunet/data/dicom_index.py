@@ -87,7 +87,7 @@ def index_units(root: str | os.PathLike) -> list[Unit]:
 
 def read_index(units: list[Unit], reader: HeaderReader, execute: Callable) -> DicomIndex:
     """Reads the headers of all units by `execute(function, units)` and gathers what they say."""
-    execute(reader, units)
+    execute(reader, [unit for unit in units if not reader.finished(unit)])
     index = DicomIndex()
     for unit in units:
         content = reader.finished(unit)

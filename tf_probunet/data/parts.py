@@ -100,16 +100,18 @@ class PartMaker:
         if self.finished(unit):
             return
         part, description = self.paths(unit)
-        remarks, count = Remarks(), 0
+        remarks, count, failures = Remarks(), 0, []
         with disk_errors(self.folder):
             description.unlink(missing_ok=True)
             partial = part.parent / f".{part.name}.partial-{os.getpid()}"
             try:
                 with tf.io.TFRecordWriter(str(partial)) as writer:
-                    for record in self._contained(unit, remarks):
-                        check_record(record, self.image, self.num_classes, self.ignore_label, self.twins)
-                        writer.write(EncodedRecord.of(record).example)
+                    for example in self._examples(unit, remarks, failures):
+                        writer.write(example)
                         count += 1
+                if failures:  # of a unit that failed nothing is kept: half a city would pass for a whole one
+                    partial.write_bytes(b"")
+                    count, remarks = 0, Remarks(rejects=failures)
                 os.replace(partial, part)
             finally:
                 partial.unlink(missing_ok=True)
@@ -117,15 +119,17 @@ class PartMaker:
                 json.dump({"fingerprint": self._fingerprint(unit), "num_records": count, "sha256": sha256_of(part),
                            **dataclasses.asdict(remarks)}, file)
 
-    def _contained(self, unit, remarks):
-        """The unit's records; whatever stops them, but for a full disk, is told as a reject, and other units go on."""
+    def _examples(self, unit, remarks, failures):
+        """The unit's records, encoded; what stops them, but for a full disk, is a failure, and other units go on."""
         try:
-            yield from self.records(unit.work, remarks)
+            for record in self.records(unit.work, remarks):
+                check_record(record, self.image, self.num_classes, self.ignore_label, self.twins)
+                yield EncodedRecord.of(record).example
         except Exception as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise
             expected = isinstance(error, (ValueError, OSError))
-            remarks.rejects.append((unit.name, f"{error}" if expected else f"{type(error).__name__}: {error}"))
+            failures.append((unit.name, f"{error}" if expected else f"{type(error).__name__}: {error}"))
 
     def _fingerprint(self, unit):
         content = json.dumps([self.settings, unit.work, unit.files], sort_keys=True)
