@@ -16,7 +16,7 @@ EXTRAS = {
     # The label ids of Cityscapes.
     "cityscapes": ["cityscapesscripts>=2.2.4"],
     # Images and masks of your own in NIfTI and TIFF.
-    "formats": ["nibabel>=5.2", "tifffile>=2024.1"],
+    "formats": ["imagecodecs>=2024.6", "nibabel>=5.2", "tifffile>=2024.6"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
 }

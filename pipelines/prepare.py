@@ -54,8 +54,9 @@ def prepare(make_plan: Callable[[Path], Plan], output, execute, *, allow_rejects
     with parts_folder(output) as folder:
         plan = make_plan(folder)
         if output.exists():
-            _check_same(output, plan)
-            report(f"{output} is whole already: nothing to do.")
+            left_out = _check_same(output, plan)
+            report(f"{output} is whole already{f', but for {left_out} inputs left out' if left_out else ''}: nothing to "
+                   "do.")
             remove_parts(folder)
             return
         units = [unit for part in plan.units.values() for unit in part]
@@ -95,8 +96,9 @@ def prepare(make_plan: Callable[[Path], Plan], output, execute, *, allow_rejects
 
 
 def _check_same(output, plan):
-    """Raises `FileExistsError` unless the folder was made by the same plan."""
-    before = load_info(output).preparation
+    """Raises `FileExistsError` unless the folder was made by the same plan; returns how many inputs it left out."""
+    before = dict(load_info(output).preparation)
+    left_out = before.pop("num_rejected", 0)
     now = json.loads(json.dumps(plan.dataset["preparation"]))
     changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if changed:
@@ -104,6 +106,7 @@ def _check_same(output, plan):
             f"{output} already exists and was made from other input or with other settings (it differs in "
             f"{', '.join(changed)}). It is never written over: choose another name or remove it."
         )
+    return left_out
 
 
 def _gather(plan, maker):

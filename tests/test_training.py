@@ -84,7 +84,8 @@ class TestRunFolder:
         _, model, lines = unbroken
         assert lines[0] == (f"tiny: {model.count_params():,} parameters, 24 training images, crops 16x16, batch 4, "
                             "6 steps, float32.")
-        assert [line.split(":")[0] for line in lines[1:]] == ["epoch 1", "epoch 2", "epoch 3"]
+        epochs = [line for line in lines[1:] if not line.startswith("step ")]  # those come on slow machines
+        assert [line.split(":")[0] for line in epochs] == ["epoch 1", "epoch 2", "epoch 3"]
 
     def test_the_model_comes_back_with_the_best_weights(self, unbroken):
         run, model, _ = unbroken

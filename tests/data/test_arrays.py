@@ -94,6 +94,14 @@ def test_what_does_not_fit(tmp_path, changes, message):
     assert not list(tmp_path.glob("*data*"))
 
 
+def test_two_files_of_one_name(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "mine.npz", **content())
+    with pytest.raises(ValueError, match="mine.npz would give their images the same names, mine/000000.*`names`"):
+        prepare_arrays([tmp_path / "a" / "mine.npz", tmp_path / "b" / "mine.npz"], tmp_path / "data")
+
+
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="No file"):
         prepare_arrays(tmp_path / "none.npz", tmp_path / "data")
@@ -115,6 +123,11 @@ def test_the_command(tmp_path, capsys):
                  str(tmp_path / "data"), "--val_fraction", "0.3"]) == 0
     assert "of 6 groups" in capsys.readouterr().out
     assert main(["prepare", "arrays", "--source", str(tmp_path / "a.npz"), "--output", str(tmp_path / "data")]) == 1
+    capsys.readouterr()
+    for flag, value in (("--ignore", "abc"), ("--window", "5,5"), ("--window", "1")):
+        assert main(["prepare", "arrays", "--source", str(tmp_path / "a.npz"), "--output", str(tmp_path / "more"), flag,
+                     value]) == 1
+        assert f"{flag} is" in (said := capsys.readouterr().err) and f"Received: {value}" in said
 
 
 @settings(max_examples=60)

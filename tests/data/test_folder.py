@@ -239,6 +239,15 @@ class TestWhatIsWrong:
                        groups=tmp_path / "groups.csv", report=lambda line: None)
         assert sorted(read_back(tmp_path / "grouped")[1]) == ["a", "b", "c"]
 
+    def test_volumes_of_a_split_on_which_nobody_drew(self, tmp_path):
+        shape = (4, 8, 10)
+        masks = [{name: np.full(shape, name != "b", np.uint8) for name in "ab"}]
+        (tmp_path / "groups.csv").write_text("image,group,split\na,p,train\nb,q,val\n")
+        with pytest.raises(ValueError, match="No slice falls into split 'val'.*--slices all"):
+            prepare_folder(*tree(tmp_path, pictures(shape=shape, names="ab"), masks, ".npy", ".npy"),
+                           tmp_path / "data", groups=tmp_path / "groups.csv", report=lambda line: None)
+        assert not list(tmp_path.glob("*data*"))
+
     def test_a_grader_given_twice(self, tmp_path):
         images, (grader, _) = tree(tmp_path, pictures(), drawings())
         with pytest.raises(ValueError, match="given twice"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_probunet.data.image_files import read_pixels
+from tf_probunet.data.image_files import find_files, read_pixels
 
 nibabel = pytest.importorskip("nibabel")
 tifffile = pytest.importorskip("tifffile")
@@ -95,3 +95,91 @@ def test_a_series_in_time(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 6, 2), np.uint8), np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(ValueError, match=r"4 axes \[4, 5, 6, 2\]; expected a volume"):
         read_pixels(tmp_path / "a.nii")
+
+
+def test_channels_of_imagej(tmp_path):
+    """ImageJ keeps channels as pages of the kind C: colours, not slices."""
+    planes = RNG.integers(0, 256, (3, 8, 10)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", planes, imagej=True, metadata={"axes": "CYX"})
+    found, volume, _ = read_pixels(tmp_path / "a.tif")
+    assert not volume
+    np.testing.assert_array_equal(found[0], planes.transpose(1, 2, 0))
+
+
+def test_slices_of_several_channels(tmp_path):
+    slices = RNG.integers(0, 256, (4, 3, 8, 10)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", slices, imagej=True, metadata={"axes": "ZCYX"})
+    found, volume, _ = read_pixels(tmp_path / "a.tif")
+    assert volume
+    np.testing.assert_array_equal(found, slices.transpose(0, 2, 3, 1))
+
+
+def test_slices_in_time(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 4, 8, 10), np.uint8), imagej=True, metadata={"axes": "TZYX"})
+    with pytest.raises(ValueError, match=r"TZYX, \[2, 4, 8, 10\]; expected an image or a volume"):
+        read_pixels(tmp_path / "a.tif")
+
+
+def test_grey_with_alpha_is_an_image(tmp_path):
+    Image.fromarray(np.zeros((8, 10, 2), np.uint8), mode="LA").save(tmp_path / "a.png")
+    found, volume, _ = read_pixels(tmp_path / "a.png")
+    assert found.shape == (1, 8, 10, 2) and not volume
+
+
+def test_palette(tmp_path):
+    """Colours of an image, class numbers of a mask; alike in PNG and TIFF."""
+    numbers = RNG.integers(0, 4, (8, 10)).astype(np.uint8)
+    colours = RNG.integers(0, 256, (256, 3)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", numbers, photometric="palette", colormap=colours.T.astype(np.uint16) * 257)
+    picture = Image.fromarray(numbers, mode="P")
+    picture.putpalette(colours.ravel().tolist())
+    picture.save(tmp_path / "a.png")
+    for name in ("a.tif", "a.png"):
+        found, volume, _ = read_pixels(tmp_path / name)
+        assert not volume
+        np.testing.assert_array_equal(found[0], colours[numbers])
+        np.testing.assert_array_equal(read_pixels(tmp_path / name, mask=True)[0][0, ..., 0], numbers)
+
+
+@pytest.mark.parametrize("compression", ["lzw", "packbits", "jpeg"])
+def test_compressed(tmp_path, compression):
+    pytest.importorskip("imagecodecs")
+    tifffile.imwrite(tmp_path / "a.tif", VOLUME[0], compression=compression)
+    found = read_pixels(tmp_path / "a.tif")[0]
+    np.testing.assert_array_equal(found[0, ..., 0], tifffile.imread(tmp_path / "a.tif"))
+
+
+def test_a_decoder_that_is_not_installed(tmp_path, monkeypatch):
+    """Copying it again would not help."""
+    tifffile.imwrite(tmp_path / "a.tif", VOLUME[0], compression="packbits")
+
+    def missing(*_):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", missing)
+    with pytest.raises(ImportError, match=r"imagecodecs.*pip install 'tf_probunet\[formats\]'"):
+        read_pixels(tmp_path / "a.tif")
+
+
+def test_jpeg(tmp_path):
+    """As photographs come, for images; never for masks."""
+    for mode, shape in (("L", (8, 10)), ("RGB", (8, 10, 3))):
+        Image.fromarray(RNG.integers(0, 256, shape).astype(np.uint8), mode).save(tmp_path / "a.jpg")
+        found, volume, _ = read_pixels(tmp_path / "a.jpg")
+        assert not volume
+        np.testing.assert_array_equal(found[0], np.atleast_3d(np.asarray(Image.open(tmp_path / "a.jpg"))))
+    with pytest.raises(ValueError, match="blurs class numbers"):
+        read_pixels(tmp_path / "a.jpg", mask=True)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("L", (10, 8)).save(tmp_path / "b.jpg", exif=turned)
+    with pytest.raises(ValueError, match="b.jpg says in its EXIF that it is to be turned"):
+        read_pixels(tmp_path / "b.jpg")
+
+
+def test_kinds_that_are_not_read_are_not_passed_over(tmp_path):
+    Image.new("L", (10, 8)).save(tmp_path / "a.png")
+    Image.new("L", (10, 8)).save(tmp_path / "b.bmp")
+    (tmp_path / "readme.txt").touch()
+    with pytest.raises(ValueError, match="b.bmp is of a kind that is not read"):
+        find_files(tmp_path)

@@ -201,6 +201,8 @@ class TestWhatIsWrong:
         info = load_info(tmp_path / "data")
         assert info.preparation["num_rejected"] == 1
         assert scans[0].patient_id not in {group for split in info.splits.values() for group in split["groups"]}
+        error, said, _ = attempt(own, tmp_path / "data", allow_rejects=True)
+        assert error is None and "is whole already, but for 1 inputs left out" in said[-1]
 
     def test_pixels_that_are_cut_off(self, own, scans, tmp_path):
         victim = sorted(series_folder(own, scans[1]).iterdir())[0]

@@ -1,5 +1,6 @@
 """What several verbs share: flag definitions and a line of progress."""
 
+import math
 import sys
 import time
 
@@ -60,8 +61,10 @@ def window(values):
         return None
     try:
         low, high = map(float, values.window)
-    except ValueError as error:
-        raise ValueError(f"--window is LOW,HIGH, two numbers. Received: {','.join(values.window)}.") from error
+    except ValueError:
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"--window is LOW,HIGH, two numbers, the lower first. Received: {','.join(values.window)}.")
     return low, high
 
 
@@ -84,8 +87,13 @@ def define_own_data(values):
 
 def own_data(values):
     """Arguments of `prepare_folder` and `prepare_arrays` out of these flags."""
+    try:
+        ignored = [int(value) for value in values.ignore]
+    except ValueError as error:
+        raise ValueError(f"--ignore is a list of whole numbers, such as 254,255. Received: {','.join(values.ignore)}."
+                         ) from error
     return {
-        "classes": tuple(values.classes), "labels": values.labels, "ignored": [int(value) for value in values.ignore],
+        "classes": tuple(values.classes), "labels": values.labels, "ignored": ignored,
         "ignore_label": values.ignore_label, "val_fraction": values.val_fraction, "seed": values.seed,
         "window": window(values), "source": values.source_text, "licence": values.licence,
     }

@@ -6,7 +6,7 @@ from tf_probunet.cli import common
 
 USAGE = "--images DIR --grader DIR [--grader DIR ...] --output DIR [--groups FILE.csv]"
 FLAGS = common.make_flags()
-flags.DEFINE_string("images", None, "folder of images: PNG, TIFF, NIfTI or NPY", flag_values=FLAGS)
+flags.DEFINE_string("images", None, "folder of images: PNG, JPEG, TIFF, NIfTI or NPY", flag_values=FLAGS)
 flags.DEFINE_multi_string("grader", None, "folder of one grader's masks, named as the images; once for each grader",
                           flag_values=FLAGS)
 flags.DEFINE_string("output", None, "dataset folder to make", flag_values=FLAGS)

@@ -51,9 +51,12 @@ def prepare_arrays(
         sources = [sources]
     sources = [Path(path) for path in sources]
     label_map = LabelMap.parse(classes, labels, ignored, ignore_label)
-    values, groups, splits = ValueRange(), {}, {}
+    values, groups, splits, named_after = ValueRange(), {}, {}, {}
     for path in sources:
         content = _load(path)
+        if "names" not in content["given"] and (twin := named_after.setdefault(path.stem, path)) is not path:
+            raise ValueError(f"{twin} and {path} would give their images the same names, {path.stem}/000000 and so on. "
+                             "Put `names` into the files, or rename one.")
         values.add(content["images"], f"{path}: images")
         for index in range(len(content["images"])):
             groups[path, index] = content["groups"][index]
@@ -90,7 +93,10 @@ def prepare_arrays(
 
 
 def _load(path) -> dict:
-    """The arrays of a file, checked, with images [n, H, W, C], segmentations [n, R, H, W], and what was left out."""
+    """The arrays of a file, checked, with images [n, H, W, C], segmentations [n, R, H, W], and what was left out.
+
+    `given` are the names of those that the file holds.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"No file {path}. Expected an NPZ with images and segmentations.")
     try:
@@ -99,7 +105,8 @@ def _load(path) -> dict:
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise OSError(f"{path} cannot be read as NPZ ({error}). Expected arrays of numbers and text, as numpy.savez "
                       "writes them; copy the file again.") from error
-    unknown = sorted(content.keys() - set(NAMES))
+    given = set(content)
+    unknown = sorted(given - set(NAMES))
     if unknown or not {"images", "segmentations"} <= content.keys():
         raise ValueError(f"{path} holds {', '.join(sorted(content)) or 'nothing'}. Expected images and segmentations "
                          f"and, if wanted, {', '.join(NAMES[2:])}.")
@@ -128,4 +135,4 @@ def _load(path) -> dict:
             if values.shape != (count,):
                 raise ValueError(f"{path}: {name} is {list(values.shape)}; expected [{count}], one entry an image.")
             content[name] = values.astype(str).tolist()
-    return {**content, "images": images, "segmentations": segmentations}
+    return {**content, "images": images, "segmentations": segmentations, "given": given}

@@ -24,7 +24,7 @@ def prepare_folder(
 ) -> None:
     """Writes a dataset folder from image files and, for each grader, a folder of mask files.
 
-    PNG, TIFF, NIfTI and NPY are read. A mask belongs to the image of the same relative path, endings apart. A grader
+    PNG, TIFF, NIfTI and NPY are read, images also from JPEG. A mask belongs to the image of the same relative path, endings apart. A grader
     who has no file for an image has not looked at it; who saw nothing has an empty mask. Volumes are cut into axial
     slices. One volume and its masks are held in memory at a time.
 
@@ -71,13 +71,19 @@ def prepare_folder(
         "window": list(window) if window else None, "slices": slices, "skip_ungraded": skip_ungraded,
     }
     splits = sorted(set(split_of.values()), key=lambda split: (split != "train", split != "val", split))
+    counts = dict.fromkeys(splits, 0)
     with DatasetWriter(output, classes=classes, splits=splits, source=source, licence=licence, image=encoding,
                        preparation=preparation, ignore_label=ignore_label) as writer:
         for done, name in enumerate(graded, 1):
             files = [folder[name] for folder in masks if name in folder]
             for record in _records(name, found[name], files, group_of[name], encoding, label_map, slices):
                 writer.write(split_of[name], record)
+                counts[split_of[name]] += 1
             progress(done, len(graded))
+        for split, count in counts.items():
+            if not count:
+                raise ValueError(f"No slice falls into split {split!r}: in none of its volumes did a grader draw. Keep "
+                                 "all slices (--slices all), or put other volumes into it (--groups, --seed).")
 
 
 def _check_folders(images, graders):
