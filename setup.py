@@ -23,6 +23,7 @@ EXTRAS = {
 EXTRAS["dev"] = sorted({need for needs in EXTRAS.values() for need in needs}) + [
     "hypothesis>=6.100",
     "pytest>=8",
+    "pytest-xdist>=3.6",
     "scipy>=1.13",
 ]
 
