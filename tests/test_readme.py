@@ -56,13 +56,13 @@ def workplace(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("code", snippets("python"))
+@pytest.mark.parametrize("code", list(snippets("python")))
 def test_python_snippet_runs(code, workplace):
     result = subprocess.run([sys.executable, "-c", quicker(code)], cwd=workplace, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-@pytest.mark.parametrize("code", snippets("sh"))
+@pytest.mark.parametrize("code", list(snippets("sh")))
 def test_shell_snippet_runs(code, workplace):
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     result = subprocess.run(["bash", "-euc", quicker(code)], cwd=workplace, capture_output=True, text=True,
