@@ -99,6 +99,9 @@ def kill(archive, folder, seconds, expected):
                 except subprocess.TimeoutExpired:
                     os.kill(process.pid, signal.SIGKILL)
                     kills += 1
+                    continue
+            if process.returncode:  # of itself: it would fail for ever
+                raise RuntimeError(f"prepare lidc ended with status {process.returncode}")
         if shards(output) != expected:
             raise RuntimeError(f"{output} differs from the preparation that was never killed.")
     return number

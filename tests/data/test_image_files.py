@@ -181,5 +181,8 @@ def test_kinds_that_are_not_read_are_not_passed_over(tmp_path):
     Image.new("L", (10, 8)).save(tmp_path / "a.png")
     Image.new("L", (10, 8)).save(tmp_path / "b.bmp")
     (tmp_path / "readme.txt").touch()
-    with pytest.raises(ValueError, match="b.bmp is of a kind that is not read"):
+    (tmp_path / "._a.bmp").touch()  # of macOS, hidden
+    with pytest.raises(ValueError, match="/b.bmp is of a kind that is not read"):
         find_files(tmp_path)
+    (tmp_path / "b.bmp").unlink()
+    assert list(find_files(tmp_path)) == ["a"]

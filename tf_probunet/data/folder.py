@@ -24,9 +24,9 @@ def prepare_folder(
 ) -> None:
     """Writes a dataset folder from image files and, for each grader, a folder of mask files.
 
-    PNG, TIFF, NIfTI and NPY are read, images also from JPEG. A mask belongs to the image of the same relative path, endings apart. A grader
-    who has no file for an image has not looked at it; who saw nothing has an empty mask. Volumes are cut into axial
-    slices. One volume and its masks are held in memory at a time.
+    PNG, TIFF, NIfTI and NPY are read, images also from JPEG. A mask belongs to the image of the same relative path,
+    endings apart. A grader who has no file for an image has not looked at it; who saw nothing has an empty mask.
+    Volumes are cut into axial slices. One volume and its masks are held in memory at a time.
 
     Args:
         images: folder of images.

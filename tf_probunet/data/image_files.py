@@ -29,10 +29,12 @@ def find_files(folder: str | os.PathLike) -> dict[str, Path]:
     found = {}
     for path in sorted(folder.rglob("*")):
         ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
+        if not path.is_file() or path.name.startswith("."):
+            continue
         if path.suffix.lower() in OTHERS:
             raise ValueError(f"{path} is of a kind that is not read. Expected {', '.join(ENDINGS)}: convert it, or take "
                              "it out of the folder.")
-        if ending is None or not path.is_file() or path.name.startswith("."):
+        if ending is None:
             continue
         name = path.relative_to(folder).as_posix()[: -len(ending)]
         if name in found:
