@@ -28,7 +28,8 @@ def run_on_beam(
 
     Args:
         make: can be pickled, has a `folder` for the workers' log; `make(unit)` does a unit and leaves its result in a
-            file; `make.attempted(unit)` tells whether that is there.
+            file; `make.attempted(unit)` tells whether that is there; fewer units than `make.units_worth_workers` are
+            done in this process, unless flags name how.
         units: `tf_probunet.data.parts.Unit`.
         progress: called with (units done, units in all).
         num_processes: worker processes of the direct runner; as many as there are cores if not given.
@@ -40,7 +41,7 @@ def run_on_beam(
     if not units:
         return
     num_processes = min(num_processes or len(os.sched_getaffinity(0)), len(units))
-    if num_processes == 1 and not beam_flags:  # a worker process beside this one would only have to start
+    if not beam_flags and (num_processes == 1 or len(units) < make.units_worth_workers):  # workers have to start first
         run_serially(make, units, progress)
         return
     with _quiet():

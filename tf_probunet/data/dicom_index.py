@@ -36,6 +36,7 @@ class HeaderReader:
 
     folder: str
     what = f"headers read, in units of {FILES_IN_A_UNIT} files"
+    units_worth_workers = 25  # 10,000 files take about as long as workers take to start
 
     def finished(self, unit: Unit) -> dict | None:
         """What was read, if it was read from the same files."""

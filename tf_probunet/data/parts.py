@@ -73,6 +73,7 @@ class PartMaker:
     ignore_label: int = 255
     twins: tuple[int, ...] = ()
     what = "units prepared"  # for a line of progress
+    units_worth_workers = 2  # a unit is a patient or a city
 
     def paths(self, unit: Unit) -> tuple[Path, Path]:
         """The file of records and its description."""
