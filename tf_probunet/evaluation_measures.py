@@ -7,9 +7,9 @@ from tf_probunet.metrics import (
     energy_distance_from_distances,
     flip_pixels,
     ignore_unlabelled,
+    joint_distances,
     matched_iou_from_iou,
     mode_counts,
-    pairwise_distance,
     pixel_mode_counts,
     presence,
     reconstruction_iou,
@@ -43,9 +43,7 @@ def measure_batch(model, batch, logits, counts, flips, seed) -> dict:
     samples, means, logarithms = summarize(logits)
 
     labelled = ignore_unlabelled(samples, graders, ignore_label=model.ignore_label).astype(samples.dtype)
-    sample_grader = pairwise_distance(labelled, graders, **options)
-    grader_grader = pairwise_distance(graders, graders, **options)
-    distances = (sample_grader, pairwise_distance(labelled, labelled, **options), grader_grader)
+    distances = sample_grader, _, grader_grader = joint_distances(labelled, graders, **options)
     by_count = {
         count: energy_distance_from_distances(*distances, num_samples=count, grader_weights=weights).energy_distance
         for count in counts

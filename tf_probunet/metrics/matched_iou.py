@@ -10,8 +10,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment, linprog
 from scipy.sparse import csr_array, eye_array, kron, vstack
 
-from tf_probunet.metrics.energy_distance import check_weights
-from tf_probunet.metrics.iou import check_segmentations, ignore_unlabelled, pairwise_iou
+from tf_probunet.metrics.checks import check_segmentations, check_weights
+from tf_probunet.metrics.iou import ignore_unlabelled, pairwise_iou
 
 
 def matched_iou(

@@ -15,8 +15,7 @@ the mean over samples within one NCC for each grader, as here.
 
 import numpy as np
 
-from tf_probunet.metrics.energy_distance import check_weights
-from tf_probunet.metrics.iou import check_same_images, check_segmentations
+from tf_probunet.metrics.checks import check_same_images, check_segmentations, check_weights
 
 EPSILON = 1e-8  # as in the authors' code; no probability counts as less
 
