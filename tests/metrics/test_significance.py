@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import wilcoxon
 
 from tf_probunet.metrics import compare_paired, holm
 
@@ -26,24 +27,34 @@ def plain_p_value(differences):
     return np.mean(np.abs(np.array(sums) - center) >= seen - 1e-9)
 
 
-@settings(max_examples=30)
-@given(st.integers(0, 2**32), st.integers(1, 9))
-def test_without_ties_it_counts_all_signs(seed, num_pairs):
-    differences = np.random.default_rng(seed).normal(0.3, 1, num_pairs)
+@settings(max_examples=40)
+@given(st.integers(0, 2**32), st.integers(1, 10), st.booleans())
+def test_few_pairs_count_all_signs(seed, num_pairs, ties):
+    rng = np.random.default_rng(seed)
+    differences = rng.integers(-2, 4, num_pairs) / 10 if ties else rng.normal(0.3, 1, num_pairs)
     result = compare_paired(differences, np.zeros(num_pairs))
+    if not differences.any():
+        assert (result.p_value, result.effect_size) == (1.0, 0.0)
+        return
     assert result.p_value == pytest.approx(plain_p_value(differences), abs=1e-12)
+    ranks = plain_ranks(differences)
+    positive, negative = ranks[differences > 0].sum(), ranks[differences < 0].sum()
+    assert result.effect_size == pytest.approx((positive - negative) / (positive + negative))
 
 
-def test_with_ties_and_zeros_it_approximates_all_signs():
+def test_equals_scipy():
     rng = np.random.default_rng(0)
-    for _ in range(10):
-        differences = rng.integers(-2, 4, 14) / 10
-        result = compare_paired(differences, np.zeros(14))
-        exact = plain_p_value(differences)
-        assert result.p_value == pytest.approx(exact, abs=0.01 + 0.1 * exact)
-        ranks = plain_ranks(differences)
-        positive, negative = ranks[differences > 0].sum(), ranks[differences < 0].sum()
-        assert result.effect_size == pytest.approx((positive - negative) / (positive + negative))
+    for num_pairs, method in ((12, "exact"), (50, "exact"), (51, "asymptotic"), (400, "asymptotic")):
+        values, reference = rng.random((2, num_pairs))
+        expected = wilcoxon(values - reference, zero_method="pratt", method=method).pvalue
+        assert compare_paired(values, reference).p_value == pytest.approx(expected, rel=1e-9)
+
+
+def test_counting_and_approximation_agree_where_they_meet():
+    rng = np.random.default_rng(1)
+    differences = rng.integers(-3, 5, 50) / 10
+    counted = compare_paired(differences, np.zeros(50)).p_value
+    assert counted == pytest.approx(wilcoxon(differences, zero_method="pratt", method="asymptotic").pvalue, rel=0.1)
 
 
 def test_zeros_are_ranked_before_they_are_dropped():
