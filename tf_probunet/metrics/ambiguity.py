@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
 from tf_probunet.metrics.iou import check_classes, check_segmentations
 
@@ -128,3 +129,40 @@ def presence_capture(
         num_captured=int((disagreed & both).sum()),
         num_invented=int((~disagreed & both).sum()),
     )
+
+
+def presence_disagreement_auc(sample_presence, disagreed) -> float:
+    """Whether samples disagree on presence where graders do: area under the ROC curve, 0.5 for chance.
+
+    The score of an image is p (1 - p), p being the share of its samples that hold something: largest when half do.
+
+    Args:
+        sample_presence: [B] p, in [0, 1].
+        disagreed: [B] bool, whether graders disagree on presence; see `presence_disagreement`.
+    Returns:
+        The probability that an image with disagreement scores higher than one without, ties counting half; NaN if
+        all images are of one kind.
+    Raises:
+        ValueError: shapes do not fit, or a share is out of range.
+
+    Example:
+        >>> presence_disagreement_auc([0.5, 0.9, 0.0, 1.0], [True, True, False, False])
+        1.0
+        >>> presence_disagreement_auc([1.0, 1.0, 1.0], [True, False, False])
+        0.5
+    """
+    sample_presence, disagreed = np.asarray(sample_presence, np.float64), np.asarray(disagreed, bool)
+    if sample_presence.ndim != 1 or sample_presence.shape != disagreed.shape:
+        raise ValueError(
+            f"sample_presence and disagreed must both be [B]. Received: {sample_presence.shape} and "
+            f"{disagreed.shape}. Take the mean of `presence(samples)` over its last axis, and `presence_disagreement`."
+        )
+    if not ((sample_presence >= 0) & (sample_presence <= 1)).all():
+        raise ValueError(f"sample_presence must be shares in [0, 1]. Received: {sample_presence}.")
+    num_disagreed = int(disagreed.sum())
+    num_agreed = len(disagreed) - num_disagreed
+    if not num_disagreed or not num_agreed:
+        return float("nan")
+    ranks = rankdata((sample_presence * (1 - sample_presence)).round(12))  # p and 1 - p score alike, to the last bit
+    above = ranks[disagreed].sum() - num_disagreed * (num_disagreed + 1) / 2  # Mann-Whitney U
+    return float(above / (num_disagreed * num_agreed))

@@ -133,8 +133,8 @@ def energy_distance_from_distances(
             f"sample_weights belong to all {drawn} samples. Received: sample_weights together with num_samples "
             f"{num_samples}. Expected one of the two. Leave num_samples out, or draw samples of equal weight."
         )
-    sample_weights = _check_weights(sample_weights, "sample_weights", batch, drawn)
-    grader_weights = _check_weights(grader_weights, "grader_weights", batch, graders)
+    sample_weights = check_weights(sample_weights, "sample_weights", batch, drawn)
+    grader_weights = check_weights(grader_weights, "grader_weights", batch, graders)
 
     cross = np.einsum("bm,bmr,br->b", sample_weights, sample_grader, grader_weights)
     if num_samples == drawn:
@@ -200,8 +200,13 @@ def _check_distances(sample_grader, sample_sample, grader_grader) -> tuple[np.nd
     return arrays
 
 
-def _check_weights(weights, name: str, batch: int, size: int) -> np.ndarray:
-    """Returns weights [B, size] float64, equal ones for None."""
+def check_weights(weights, name: str, batch: int, size: int) -> np.ndarray:
+    """Returns weights [B, size] float64, equal ones for None, or says what is wrong with them.
+
+    Example:
+        >>> check_weights(None, "grader_weights", batch=1, size=4)
+        array([[0.25, 0.25, 0.25, 0.25]])
+    """
     if weights is None:
         return np.full((batch, size), 1.0 / size)
     weights = np.asarray(weights, np.float64)

@@ -1,0 +1,159 @@
+"""Every measure of one batch: what the samples of a model are worth against all graders of the images."""
+
+import numpy as np
+import tensorflow as tf
+
+from tf_probunet.metrics import (
+    energy_distance_from_distances,
+    flip_pixels,
+    ignore_unlabelled,
+    matched_iou_from_iou,
+    mode_counts,
+    pairwise_distance,
+    pixel_mode_counts,
+    presence,
+    reconstruction_iou,
+    reliability_bins,
+    variance_error_correlation_from_means,
+)
+from tf_probunet.metrics.variance_error import EPSILON
+
+NUM_RECONSTRUCTED = 4  # of the 2^F modes of each grader, where there are F flips
+LOGITS_AT_ONCE = 2**23  # in float32 32 MiB, of which three copies are held
+
+
+def measure_batch(model, batch, logits, counts, flips, seed) -> dict:
+    """Figures of the images of one batch, an array [B, ...] for each.
+
+    Args:
+        model: the segmenter; if it can `reconstruct`, its reconstructions are measured too.
+        batch: as `tf_probunet.data.reading.evaluation_dataset` gives it.
+        logits: [B, M, H, W, K] of its samples.
+        counts: numbers of samples n for which figures are wanted, each at most M.
+        flips: table of label flips, which decides the classes under test; empty for the whole foreground.
+        seed: of the choice of modes that are reconstructed.
+    Returns:
+        dict of the fields of `tf_probunet.evaluation.Evaluation` with this batch's rows.
+    """
+    graders = batch["segmentations"].numpy().astype(np.uint8 if model.num_classes <= 256 else np.int32)
+    weights = batch["grader_weights"].numpy().astype(np.float64)
+    weights /= weights.sum(axis=1, keepdims=True)
+    classes = sorted({label for flip in flips for label in (flip.source, flip.target)}) or None
+    options = dict(num_classes=model.num_classes, classes=classes, ignore_label=model.ignore_label)
+    samples, means, logarithms = summarize(logits)
+
+    labelled = ignore_unlabelled(samples, graders, ignore_label=model.ignore_label).astype(samples.dtype)
+    sample_grader = pairwise_distance(labelled, graders, **options)
+    grader_grader = pairwise_distance(graders, graders, **options)
+    distances = (sample_grader, pairwise_distance(labelled, labelled, **options), grader_grader)
+    by_count = {
+        count: energy_distance_from_distances(*distances, num_samples=count, grader_weights=weights).energy_distance
+        for count in counts
+    }
+    whole = energy_distance_from_distances(*distances, grader_weights=weights)
+    weighted = dict(ignore_label=model.ignore_label, grader_weights=weights)
+    result = {
+        "energy_distance": by_count,
+        "cross": whole.cross,
+        "sample_diversity": whole.sample_diversity,
+        "grader_diversity": whole.grader_diversity,
+        "matched_iou": {
+            count: matched_iou_from_iou(1 - sample_grader, num_samples=count, grader_weights=weights)
+            for count in counts
+        },
+        "reconstruction_iou": reconstruct_and_compare(model, batch["image"], graders, weights, classes,
+                                                      NUM_RECONSTRUCTED if flips else None, seed),
+        "variance_error_correlation": variance_error_correlation_from_means(means, logarithms, graders, **weighted),
+        # Of two classes the foreground's probability says it all; of more, the likeliest class is asked.
+        "calibration": reliability_bins(means, graders, (1,) if model.num_classes == 2 else None, **weighted),
+        # Rounded, because weights that sum to 1 but for the last bit are no disagreement.
+        "grader_presence": (presence(graders, **options) * weights).sum(axis=1).round(12),
+        "sample_presence": presence(samples, **options).mean(axis=1),
+        "groups": np.array([name.decode() for name in batch["group"].numpy()]),
+        "source_ids": np.array([name.decode() for name in batch["source_id"].numpy()]),
+    }
+    if flips:
+        result |= measure_modes(samples, graders, weights, sample_grader, grader_grader, flips)
+    return result
+
+
+def summarize(logits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Class maps of samples, and the two means over them that calibration and correlation need.
+
+    Args:
+        logits: [B, M, H, W, K].
+    Returns:
+        samples [B, M, H, W] uint8 (int32 with more than 256 classes), mean over M of the probabilities and mean over
+        M of their logarithms, both [B, H, W, K] float32.
+    """
+    logits = tf.convert_to_tensor(logits)
+    num_images = max(1, LOGITS_AT_ONCE // int(np.prod(logits.shape[1:])))
+    parts = [_summarize(logits[start : start + num_images]) for start in range(0, len(logits), num_images)]
+    samples, means, logarithms = (tf.concat(column, axis=0).numpy() for column in zip(*parts, strict=True))
+    return samples.astype(np.uint8 if logits.shape[-1] <= 256 else np.int32), means, logarithms
+
+
+@tf.function(reduce_retracing=True)
+def _summarize(logits):
+    probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
+    samples = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    return samples, tf.reduce_mean(probabilities, axis=1), tf.reduce_mean(tf.math.log(probabilities + EPSILON), axis=1)
+
+
+def reconstruct_and_compare(model, images, graders, weights, classes, num_drawn, seed) -> np.ndarray:
+    """IoU of graders' segmentations with their reconstructions; NaN for a model that cannot `reconstruct`.
+
+    Args:
+        model, images: segmenter and [B, H, W, C].
+        graders, weights: [B, R, H, W] and [B, R].
+        classes: under test.
+        num_drawn: reconstruct so many graders (or modes) an image, drawn by weight, and take their plain mean, which
+            has the same expectation; None reconstructs all.
+        seed: of the draw.
+    Returns:
+        [B] float64.
+    """
+    if not hasattr(model, "reconstruct"):
+        return np.full(len(graders), np.nan)
+    if num_drawn is not None and num_drawn < graders.shape[1]:
+        # Systematic draw: one random start, then equal steps along the cumulative weights. Each is drawn as often, on
+        # average, as it is probable, and no draw is spent on the same one twice without need.
+        starts = np.random.default_rng(seed).random((len(graders), 1))
+        points = (starts + np.arange(num_drawn)) / num_drawn
+        chosen = (points[:, :, None] > np.cumsum(weights, axis=1)[:, None]).sum(axis=2)
+        chosen = np.minimum(chosen, (weights > 0).sum(axis=1, keepdims=True) - 1)  # cumulated weights end below 1
+        graders = np.take_along_axis(graders, chosen[:, :, None, None], axis=1)
+        weights = np.full(chosen.shape, 1 / num_drawn)
+    reconstructions = [
+        tf.argmax(model.reconstruct(images, tf.cast(graders[:, grader], tf.int32)), axis=-1, output_type=tf.int32)
+        for grader in range(graders.shape[1])
+    ]
+    reconstructions = ignore_unlabelled(np.stack(reconstructions, axis=1), graders, model.ignore_label)
+    return reconstruction_iou(reconstructions, graders, model.num_classes, classes, model.ignore_label, weights)
+
+
+def measure_modes(samples, graders, weights, sample_grader, grader_grader, flips) -> dict:
+    """Mode frequencies and flipped pixels of the images of a batch with label flips.
+
+    Args:
+        samples: [B, M, H, W] class maps.
+        graders: [B, R 2^F, H, W], in the order of `tf_probunet.data.flips.all_modes`; weights [B, R 2^F].
+        sample_grader, grader_grader: distances [B, M, R 2^F] and [B, R 2^F, R 2^F].
+        flips: table of F flips.
+    Returns:
+        dict of arrays [B, ...]; see `tf_probunet.evaluation.Evaluation`.
+    """
+    num_modes = 2 ** len(flips)
+    result = {}
+    for ties, suffix in (("first", ""), ("split", "_split")):
+        result[f"mode_counts{suffix}"] = mode_counts(sample_grader, num_modes, ties)
+        result[f"mode_truth{suffix}"] = mode_counts(grader_grader, num_modes, ties, sample_weights=weights)
+    pairs = ([flip.source for flip in flips], [flip.target for flip in flips])
+    truth = graders[:, ::num_modes]  # mode 0 of each grader: unflipped
+    of_graders = weights.reshape(len(weights), -1, num_modes).sum(axis=2)
+    return result | {
+        "pixel_mode_counts": pixel_mode_counts(samples, truth, *pairs, truth_weights=of_graders),
+        "pixel_mode_truth": pixel_mode_counts(graders, truth, *pairs, sample_weights=weights,
+                                              truth_weights=of_graders),
+        "flip_pixels": flip_pixels(samples, truth, *pairs, truth_weights=of_graders),
+    }
