@@ -18,7 +18,7 @@ class Plan:
 
     Args:
         units: by split, in the order of their records.
-        records: (work, remarks) -> records, as `PartMaker` takes it.
+        records: (unit, remarks) -> records, as `PartMaker` takes it.
         settings: what decides the records beside the units' work, JSON values.
         dataset: arguments of `DatasetWriter` other than folder and splits.
         remarks: what was found before any unit was done.

@@ -42,10 +42,10 @@ def prepare_cityscapes(sources, output, *, scale=4, flips=True, val_cities=None,
     prepare(make_plan, output, execute, allow_rejects=allow_rejects, report=report)
 
 
-def city_records(work: dict, remarks: Remarks) -> Iterator[Record]:
-    """The records of one city; `work` holds the fields of a `cityscapes_layout.Unit` and the scale."""
-    frames = tuple(Frame(**frame) for frame in work["unit"]["frames"])
-    yield from cityscapes.read_unit(Unit(**{**work["unit"], "frames": frames}), work["scale"])
+def city_records(unit: WorkUnit, remarks: Remarks) -> Iterator[Record]:
+    """The records of one city; `unit.work` holds the fields of a `cityscapes_layout.Unit` and the scale."""
+    frames = tuple(Frame(**frame) for frame in unit.work["unit"]["frames"])
+    yield from cityscapes.read_unit(Unit(**{**unit.work["unit"], "frames": frames}), unit.work["scale"])
 
 
 def _plan(sources, options, report, _: Path) -> Plan:

@@ -32,11 +32,13 @@ class Unit:
         name: unique, fit for a file name; parts are put together in the order of their units.
         work: what to do, as plain values that can be pickled and written as JSON.
         files: (path, size in bytes, time of change in ns) of what is read: where one changes, the work is done again.
+        given: what follows from `work` and would cost every process time to look up; can be pickled, is not compared.
     """
 
     name: str
     work: Any
     files: tuple[tuple[str, int, int], ...] = ()
+    given: Any = None
 
 
 @dataclasses.dataclass
@@ -60,13 +62,13 @@ class PartMaker:
 
     Args:
         folder: of the parts.
-        records: (work, remarks) -> records; the function stands in a module, and is the same work each time.
+        records: (unit, remarks) -> records; the function stands in a module, and is the same work each time.
         settings: everything else that decides the records, JSON values: where they change, parts are made anew.
         image, num_classes, ignore_label, twins: of the dataset, for `check_record`.
     """
 
     folder: str
-    records: Callable[[Any, Remarks], Iterable[Record]]
+    records: Callable[[Unit, Remarks], Iterable[Record]]
     settings: dict
     image: ImageEncoding
     num_classes: int
@@ -123,7 +125,7 @@ class PartMaker:
     def _examples(self, unit, remarks, failures):
         """The unit's records, encoded; what stops them, but for a full disk, is a failure, and other units go on."""
         try:
-            for record in self.records(unit.work, remarks):
+            for record in self.records(unit, remarks):
                 check_record(record, self.image, self.num_classes, self.ignore_label, self.twins)
                 yield EncodedRecord.of(record).example
         except Exception as error:
