@@ -4,7 +4,7 @@ import numpy as np
 
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage
-from tf_probunet.evaluation import NUM_MODES_SHOWN, class_probability
+from tf_probunet.evaluation_cases import NUM_MODES_SHOWN, class_probability
 
 PLANE_SIDE, PLANE_EXTENT = 9, 3.0  # segmentations a side of the plane; standard deviations from the prior's mean
 NUM_PLANES = 3
