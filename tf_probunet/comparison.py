@@ -61,7 +61,7 @@ class Settings:
 
 
 def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=Settings(), *, runs=None, only=(),
-            command="", report=print, progress=lambda done, total: None) -> None:
+            command="", report=print, progress=lambda run: lambda done, total: None) -> None:
     """Brings a comparison to its end: trains, evaluates and records every run of the plan that lacks it.
 
     A run is done when its record is there and fits plan, data and settings; its weights may then be gone. What was
@@ -76,7 +76,7 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
         only: names of entries or runs that may be trained and evaluated in this sitting; all if empty.
         command: that makes the comparison, for its page.
         report: called with lines of text for the user.
-        progress: called with (images done, images in all) while a run is evaluated.
+        progress: called with the name of a run to be evaluated; what it returns is called with (images done, in all).
     Raises:
         ValueError: a run or record that is there was made by another plan, from other data or with other settings and
             cannot be made anew; `only` names what is not in the plan.
@@ -85,6 +85,7 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
     output, runs = Path(output), Path(runs or Path(output) / RUNS)
     planned = plan.runs()
     chosen = _chosen(plan, planned, only)
+    data.split(settings.split)  # or what is missing would be found out after the first training
     output.mkdir(parents=True, exist_ok=True)
     with _alone(output):
         actions = {}
@@ -106,7 +107,7 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
                 continue
             if not is_finished(runs / run.name):
                 _train(run, data, runs / run.name, report)
-            record = _evaluate(run, data, runs / run.name, settings, progress)
+            record = _evaluate(run, data, runs / run.name, settings, progress(run.name))
             write_record(output / RECORDS / run.name, record)
             value = record.evaluation.energy_distance[run.num_samples].mean()
             report(f"{run.name}: energy distance {value:.4f} at {run.num_samples} samples.")

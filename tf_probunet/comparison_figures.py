@@ -34,7 +34,7 @@ def draw_figures(plan, results, numbers, cases, facts, output) -> dict[str, str]
     where = f"{numbers['num_images']:,} images. Shapes: images; bars: middle half; diamonds: mean with 95 % interval"
     plots_comparison.distance_distributions(
         [{"label": entry["label"], "role": entry["role"],
-          "values": {count: result.distances(count).mean(axis=0) for count in SAMPLE_COUNTS},
+          "values": {count: result.distances(count).ravel() for count in SAMPLE_COUNTS},
           "mean": {count: entry["energy_distance"][str(count)]["mean"] for count in SAMPLE_COUNTS},
           "interval": {count: entry["energy_distance"][str(count)]["interval_95"] for count in SAMPLE_COUNTS}}
          for entry, result in zip(entries, compared, strict=True)],
@@ -114,7 +114,8 @@ def _planes(results, cases, facts, path):
         for number, plane in enumerate(pictures["plane"]):
             base = overlay.to_rgb(overlay.resize(cases["images"][number] / 255.0, PLANE_TILE))
             options = (len(data["classes"]), data["ignore_label"])
-            panels = [[draw_segmentation(base, mask, SAMPLE_COLOR, *options)[0] for mask in row] for row in plane]
+            panels = [[draw_segmentation(base, mask, SAMPLE_COLOR, *options, thickness=1)[0] for mask in row]
+                      for row in plane]
             known = cases["weights"][number] > 0
             graders = [draw_segmentation(base, mask, GRADER_COLOR, *options)[0]
                        for mask in cases["segmentations"][number][known]]
@@ -125,5 +126,6 @@ def _planes(results, cases, facts, path):
                         + ("likeliest modes" if "flips" in data else "graders"),
                 "panels": np.array(panels), "image": np.concatenate(strip, axis=1), "extent": PLANE_EXTENT,
                 "mean": pictures["plane_mean"][number], "stddev": pictures["plane_stddev"][number],
+                "posteriors": pictures["plane_posteriors"][number],
             })
     plots_comparison.latent_planes(planes, path, title=f"{results[0].entry.label}: segmentations over the prior's plane")

@@ -29,12 +29,14 @@ FLIP_NOTE = (
 )
 PLANE_NOTE = (
     "A Probabilistic U-Net of two latents (appendix A of the paper): each small picture is the segmentation at its place in "
-    "the latent plane, the circles are the prior at 1, 2 and 3 standard deviations; the axes tell the latents' values."
+    "the latent plane, the ellipses, circles on these axes, are the prior at 1, 2 and 3 standard deviations; the axes tell the latents' "
+    "values. A numbered dot is where the posterior's mean lies for that segmentation of the row above; at the rim where it "
+    "lies beyond."
 )
 
 
-def table(head, rows) -> str:
-    """A Markdown table; the first column is text, all others are numbers.
+def table(head, rows, last_is_text=False) -> str:
+    """A Markdown table; the first column is text, all others are numbers, but perhaps for the last.
 
     Example:
         >>> print(table(("model", "n"), [("a", "1")]))
@@ -42,7 +44,10 @@ def table(head, rows) -> str:
         |---|---:|
         | a | 1 |
     """
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    sides = ["---"] + ["---:"] * (len(head) - 1)
+    if last_is_text:
+        sides[-1] = "---"
+    lines = [head, sides, *rows]
     text = ["| " + " | ".join(map(str, line)) + " |" for line in lines]
     text[1] = text[1].replace(" ", "")
     return "\n".join(text)
@@ -76,15 +81,17 @@ def p_text(value) -> str:
 
 
 def duration(seconds) -> str:
-    """Hours and minutes.
+    """Hours and minutes, or minutes and seconds.
 
     Example:
-        >>> duration(4000), duration(70)
-        ('1 h 07 min', '1 min 10 s')
+        >>> duration(4000), duration(70), duration(7.2)
+        ('1 h 07 min', '1 min 10 s', '7 s')
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes_left = divmod(minutes, 60)
-    return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"
+    if hours:
+        return f"{hours} h {minutes_left:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def label(entry) -> str:
@@ -100,8 +107,8 @@ def overview(plan: Plan, settings, numbers, facts) -> str:
     return (
         f"{numbers['num_images']:,} images of {numbers['num_groups']} groups, split {settings.split}, central "
         f"{height}x{width} pixels. {facts['data']['source'].rstrip('.')}. Of all models: {base.steps:,} steps of batch "
-        f"{base.batch_size}, channels {'-'.join(map(str, base.channels))}; the weights with the lowest energy distance on "
-        f"{base.validation_images} images of split val, looked at every {base.steps_per_epoch} steps"
+        f"{base.batch_size}, channels {'-'.join(map(str, base.channels))}; of each run the weights that had the lowest energy distance on "
+        f"{base.validation_images} images of split val, measured every {base.steps_per_epoch} steps"
         + (", so figures on this split are somewhat better than those on new data would be." if settings.split == "val"
            else ".")
     )
@@ -222,7 +229,7 @@ def published_table(published) -> str:
     rows = [[name, *[number(value) for value in values], source] for name, values, source in published["rows"]]
     return (
         f"{published['title']}. Another split, size, network and schedule than ours: not to be compared to the digit.\n\n"
-        + table(["published energy distance", *[f"{count}" for count in SAMPLE_COUNTS], "source"], rows)
+        + table(["published energy distance", *[f"{count}" for count in SAMPLE_COUNTS], "source"], rows, last_is_text=True)
     )
 
 
@@ -234,7 +241,7 @@ def run_table(entries) -> str:
         for entry in entries for run in entry["runs"]
     ]
     return table(["run", "parameters", "chosen step", "its energy distance on validation images", "time",
-                  "weights (sha256)"], rows)
+                  "weights (sha256)"], rows, last_is_text=True)
 
 
 def making(plan, settings, command, facts) -> list[str]:

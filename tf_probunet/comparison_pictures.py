@@ -25,17 +25,13 @@ def read_cases(data: DatasetInfo, split, num_cases, crop_size) -> dict[str, np.n
     columns: dict[str, list] = {"images": [], "segmentations": [], "weights": [], "source_ids": []}
     with explain_damage(data):
         for batch in evaluation_dataset(data, split, 1, crop_size=crop_size, limit=num_cases).as_numpy_iterator():
-            order = np.argsort(-batch["grader_weights"][0], kind="stable")
-            order = order[:NUM_MODES_SHOWN] if data.flips else order
+            segmentations, weights = _graders(data, batch["segmentations"][0], batch["grader_weights"][0])
             columns["images"].append(np.rint(255 * np.clip(batch["image"][0], 0, 1)).astype(np.uint8))
-            columns["segmentations"].append(batch["segmentations"][0][order].astype(np.uint8))
-            columns["weights"].append(batch["grader_weights"][0][order])
+            columns["segmentations"].append(segmentations.astype(np.uint8))
+            columns["weights"].append(weights)
             columns["source_ids"].append(batch["source_id"][0].decode())
-    most = max(map(len, columns["weights"]))
     for name in ("segmentations", "weights"):
-        columns[name] = [
-            np.pad(value, [(0, most - len(value))] + [(0, 0)] * (value.ndim - 1)) for value in columns[name]
-        ]
+        columns[name] = _pad(columns[name], 0)
     return {name: np.stack(values) for name, values in columns.items()}
 
 
@@ -62,20 +58,39 @@ def draw_pictures(model, data: DatasetInfo, split, *, num_cases, num_samples, se
             probability = class_probability(logits.astype(np.float32), shown)
             columns["probability"].append(np.rint(255 * probability).astype(np.uint8))
             if index < NUM_PLANES and getattr(model, "latent_dim", None) == 2:
-                for name, value in latent_plane(model, batch["image"]).items():
+                segmentations = _graders(data, batch["segmentations"][0].numpy(), batch["grader_weights"][0].numpy())[0]
+                for name, value in latent_plane(model, batch["image"], segmentations).items():
                     planes.setdefault(name, []).append(value)
+    if planes:
+        planes["plane_posteriors"] = _pad(planes["plane_posteriors"], np.nan)
     return {name: np.stack(values) for name, values in (columns | planes).items()}
 
 
-def latent_plane(model, image) -> dict[str, np.ndarray]:
+def _graders(data, segmentations, weights):
+    """Those to be drawn, and their weights: all graders, of a dataset with flips the most probable modes."""
+    order = np.argsort(-weights, kind="stable")
+    order = order[:NUM_MODES_SHOWN] if data.flips else order
+    return segmentations[order], weights[order]
+
+
+def _pad(values, filling):
+    """Arrays [R, ...] brought to the same R."""
+    most = max(map(len, values))
+    return [np.pad(value, [(0, most - len(value))] + [(0, 0)] * (value.ndim - 1), constant_values=filling)
+            for value in values]
+
+
+def latent_plane(model, image, segmentations) -> dict[str, np.ndarray]:
     """Segmentations over the plane of a model of two latents: prior mean +-3 prior standard deviations (appendix A).
 
     Args:
         model: a segmenter with `prior` and `sample_from_noise`, whose latent_dim is 2.
         image: [1, H, W, C].
+        segmentations: [R, H, W] of its graders.
     Returns:
         plane [side, side, H, W] uint8: of place (row, column) the first latent is that of the column, from low to high,
-        the second that of the row, from high to low; plane_mean and plane_stddev [2] of the prior.
+        the second that of the row, from high to low; plane_mean and plane_stddev [2] of the prior;
+        plane_posteriors [R, 2], the posterior's mean for each grader, in standard deviations of the prior from its mean.
     """
     steps = np.linspace(-PLANE_EXTENT, PLANE_EXTENT, PLANE_SIDE, dtype=np.float32)
     rows = []
@@ -83,5 +98,7 @@ def latent_plane(model, image) -> dict[str, np.ndarray]:
         noise = np.stack([steps, np.full_like(steps, second)], axis=-1)[None]  # shape: [1, side, 2]
         rows.append(np.asarray(model.sample_from_noise(image, noise)[0]).argmax(axis=-1).astype(np.uint8))
     prior = model.prior(image)
-    return {"plane": np.stack(rows), "plane_mean": np.asarray(prior.mean()[0], np.float32),
-            "plane_stddev": np.asarray(prior.stddev()[0], np.float32)}
+    mean, stddev = (np.asarray(value[0], np.float32) for value in (prior.mean(), prior.stddev()))
+    posteriors = [model.posterior(image, segmentation[None].astype(np.int32)).mean()[0] for segmentation in segmentations]
+    return {"plane": np.stack(rows), "plane_mean": mean, "plane_stddev": stddev,
+            "plane_posteriors": (np.asarray(posteriors, np.float32) - mean) / stddev}

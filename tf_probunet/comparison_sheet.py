@@ -79,7 +79,7 @@ def sample_sheet(case, rows, path, *, title, footer="", classes=("background", "
     return page_height, page_width
 
 
-def draw_segmentation(base, mask, color, num_classes, ignore_label=255) -> tuple[np.ndarray, str]:
+def draw_segmentation(base, mask, color, num_classes, ignore_label=255, thickness=None) -> tuple[np.ndarray, str]:
     """A segmentation over its image, and a note where an outline alone could not be read.
 
     Args:
@@ -88,6 +88,7 @@ def draw_segmentation(base, mask, color, num_classes, ignore_label=255) -> tuple
         color: "#rrggbb" of the outline; of more than two classes each has a colour of its own.
         num_classes: K.
         ignore_label: of pixels without a label, which are striped.
+        thickness: of the outline; 2 where the image is enlarged, else 1, if not given.
     Returns:
         [h, w, 3] uint8, and "nothing" for an empty mask, "everything" for one without background, or "".
 
@@ -104,7 +105,8 @@ def draw_segmentation(base, mask, color, num_classes, ignore_label=255) -> tuple
     tinted = np.rint((1 - FILL) * drawn[large] + FILL * np.array(rgb(color))).astype(np.uint8)
     drawn = drawn.copy()
     drawn[large] = tinted
-    drawn = overlay.draw_outlines(drawn, [large], [rgb(color)], 2 if size >= 2 * max(mask.shape) else 1)
+    thickness = thickness or (2 if size >= 2 * max(mask.shape) else 1)
+    drawn = overlay.draw_outlines(drawn, [large], [rgb(color)], thickness)
     return drawn, "nothing" if not filled.any() else "everything" if (filled | ignored).all() else ""
 
 
@@ -120,9 +122,13 @@ def heat(values):
 
 
 def _legend(maps, classes, letters):
-    """Names of the classes that are there, in their colours; none of two classes, whose outlines need none."""
-    if len(classes) == 2:
-        return []
-    colors = overlay.class_colors(len(classes))
-    found = sorted(set().union(*(np.unique(values).tolist() for values in maps)) & set(range(len(classes))))
-    return wrap_legend([(classes[label], hexadecimal(colors[label])) for label in found], letters)
+    """Probabilities and, of more than two classes, the names of those that are there, in their colours."""
+    found = []
+    if len(classes) > 2:
+        colors = overlay.class_colors(len(classes))
+        labels = sorted(set().union(*(np.unique(values).tolist() for values in maps)) & set(range(len(classes))))
+        found = [(classes[label], hexadecimal(colors[label])) for label in labels]
+    shades = heat(np.array([[0.0, 0.25, 0.5, 0.75, 1.0]]))[0]
+    found += [(f"probability {value}", hexadecimal(shade)) for value, shade in zip((0, 1 / 4, 1 / 2, 3 / 4, 1), shades,
+                                                                                   strict=True)]
+    return wrap_legend(found, letters)

@@ -61,6 +61,7 @@ def agreement(rows, panels, path, *, title, xlabel) -> None:
         xlabel: what is measured.
     """
     plt = _pyplot()
+    reach = max((row["interval"][name] or (0, row["mean"][name]))[1] for row in rows for name, *_ in panels)
     figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels) + 1.6, 0.34 * len(rows) + 1.7), sharey=True,
                                 sharex=True, squeeze=False, layout="constrained")
     for axis, (name, heading, floor) in zip(axes[0], panels, strict=True):
@@ -68,9 +69,8 @@ def agreement(rows, panels, path, *, title, xlabel) -> None:
         axis.text(floor, -0.62, " perfect sampler", color=GREY, fontsize=7, va="center")
         for place, row in enumerate(rows):
             _mean(axis, row["mean"][name], row["interval"][name], place, ROLE_COLORS[row["role"]], label=True)
-        axis.set(title=heading, xlabel=xlabel, ylim=(len(rows) - 0.4, -0.9))
-        axis.set_xlim(left=0)
-        axis.margins(x=0.18)
+        axis.set(xlabel=xlabel, xlim=(0, 1.15 * reach), ylim=(len(rows) - 0.4, -0.9))
+        axis.set_title(heading, fontsize=9.5)
         axis.grid(axis="x", alpha=0.3)
     _name_rows(axes[0][0], rows)
     figure.suptitle(title, fontsize=10)
@@ -130,16 +130,16 @@ def training_curves(rows, path, *, title) -> None:
     """
     plt = _pyplot()
     figure, axis = plt.subplots(figsize=(9, 4.6), layout="constrained")
-    styles = ("-", "--", ":", "-.")
+    styles = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
     seen: dict[str, int] = {}
     for row in rows:
-        style = styles[seen.setdefault(row["role"], 0) % len(styles)]
-        marker = "os^D"[seen[row["role"]] % 4]
+        place = seen.setdefault(row["role"], 0) % len(styles)
+        style, marker = styles[place], "os^DvP"[place]
         seen[row["role"]] += 1
         for number, history in enumerate(row["runs"]):
             steps, values = ([line[name] for line in history] for name in ("step", "val_energy_distance"))
             best = int(np.argmin(values))
-            axis.plot(steps, values, style, color=ROLE_COLORS[row["role"]], linewidth=1.3, alpha=0.8,
+            axis.plot(steps, values, linestyle=style, color=ROLE_COLORS[row["role"]], linewidth=1.3, alpha=0.8,
                       marker=marker, markevery=[best], markersize=6, label=None if number else row["label"])
     axis.set(xlabel="step", ylabel="energy distance on validation images", ylim=(0, None))
     axis.grid(alpha=0.3)
@@ -153,16 +153,17 @@ def latent_planes(planes, path, *, title) -> None:
 
     Args:
         planes: dicts of `name`, `panels` [side, side, h, w, 3] uint8, first row highest, `mean` and `stddev` [2] of
-            the prior, `extent` in standard deviations, and `image` [h, w, 3] uint8.
+            the prior, `extent` in standard deviations, `posteriors` [R, 2], the posterior's mean for each grader in
+            standard deviations of the prior from its mean, and `image` [h, w, 3] uint8.
         path: PNG to write.
         title: of the figure.
     """
     plt = _pyplot()
     side, _, height, width = planes[0]["panels"].shape[:4]
     inches = 6.2
-    tall = inches * height / width
-    figure, axes = plt.subplots(2, len(planes), figsize=(inches * len(planes), tall + 2.6), squeeze=False,
-                                height_ratios=(1.9, tall), layout="constrained")
+    tall, low = inches * height / width, max(inches * plane["image"].shape[0] / plane["image"].shape[1] for plane in planes)
+    figure, axes = plt.subplots(2, len(planes), figsize=(inches * len(planes), tall + low + 1.1), squeeze=False,
+                                height_ratios=(low, tall), layout="constrained")
     for (above, axis), plane in zip(axes.T, planes, strict=True):
         above.imshow(plane["image"], interpolation="nearest")
         above.set(xticks=[], yticks=[])
@@ -179,7 +180,12 @@ def latent_planes(planes, path, *, title) -> None:
         ticks = np.arange(-int(plane["extent"]), int(plane["extent"]) + 1)
         for place, setter in enumerate((axis.set_xticks, axis.set_yticks)):
             setter(ticks, [f"{plane['mean'][place] + tick * plane['stddev'][place]:.2f}" for tick in ticks], fontsize=7)
-        axis.set(xlabel="first latent", ylabel="second latent")
+        for number, place in enumerate(plane["posteriors"], 1):
+            axis.plot(*np.clip(place, -reach, reach), marker="o", markersize=11, color="white", markeredgecolor="black",
+                      clip_on=False, zorder=3)
+            axis.annotate(f"{number}", np.clip(place, -reach, reach), ha="center", va="center_baseline", fontsize=7.5,
+                          zorder=4, annotation_clip=False)
+        axis.set(xlabel="first latent", ylabel="second latent", xlim=(-reach, reach), ylim=(-reach, reach))
     figure.suptitle(title, fontsize=10)
     _save(plt, figure, path)
 

@@ -43,7 +43,7 @@ def main(values, _):
                             batch_size=values.batch_size, seed=values.seed)
         compare(load_plan(values.plan).with_base(**_overrides(values.set)), load_info(values.data), values.output,
                 settings, runs=values.runs, only=values.only, command=_command(values), report=common.report,
-                progress=common.progress("images"))
+                progress=lambda run: common.progress(f"{run}: images"))
     write_page(values.output, common.report)
 
 
