@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tf_probunet.data.dataset import load_info
-from tf_probunet.data.parts import PartMaker, Remarks, Unit, join_parts, parts_folder, remove_parts
+from tf_probunet.data.parts import PartMaker, join_parts, parts_folder, remove_parts
+from tf_probunet.data.units import Remarks, Unit
 from tf_probunet.data.writer import DatasetWriter
 from tf_probunet.staging import replace_file
 

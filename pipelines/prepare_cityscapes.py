@@ -11,8 +11,9 @@ from tf_probunet.pipelines.units import run_serially
 
 from tf_probunet.data import cityscapes
 from tf_probunet.data.cityscapes_layout import SPLITS, Frame, Unit, find_units
-from tf_probunet.data.parts import Remarks, digest
-from tf_probunet.data.parts import Unit as WorkUnit
+from tf_probunet.data.parts import digest
+from tf_probunet.data.units import Remarks
+from tf_probunet.data.units import Unit as WorkUnit
 from tf_probunet.data.writer import Record
 
 RULES = 1  # to be raised when the same input gives other records

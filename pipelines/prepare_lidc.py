@@ -10,7 +10,8 @@ from tf_probunet.pipelines.units import run_serially
 from tf_probunet.data import lidc
 from tf_probunet.data.dicom_index import DicomIndex, HeaderReader, index_units, read_index
 from tf_probunet.data.lidc_split import SIZES, draw_split, from_csv, to_csv
-from tf_probunet.data.parts import Remarks, Unit, digest
+from tf_probunet.data.parts import digest
+from tf_probunet.data.units import Remarks, Unit
 from tf_probunet.data.pylidc_adapter import read_scans
 
 RULES = 2  # to be raised when the same input gives other records

@@ -30,7 +30,7 @@ def run_on_beam(
         make: can be pickled, has a `folder` for the workers' log; `make(unit)` does a unit and leaves its result in a
             file; `make.attempted(unit)` tells whether that is there; fewer units than `make.units_worth_workers` are
             done in this process, unless flags name how.
-        units: `tf_probunet.data.parts.Unit`.
+        units: `tf_probunet.data.units.Unit`.
         progress: called with (units done, units in all).
         num_processes: worker processes of the direct runner; as many as there are cores if not given.
         beam_flags: Beam's own flags, such as "--runner=FlinkRunner"; they go before ours.

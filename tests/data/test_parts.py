@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tf_probunet.data.dataset import ImageEncoding, load_info
-from tf_probunet.data.parts import PartMaker, Unit, join_parts, parts_folder
+from tf_probunet.data.parts import PartMaker, join_parts, parts_folder
+from tf_probunet.data.units import Unit
 from tf_probunet.data.verify import verify
 from tf_probunet.data.writer import DatasetWriter, EncodedRecord, Record
 

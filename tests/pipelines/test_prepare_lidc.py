@@ -21,7 +21,7 @@ from tf_probunet.data import lidc
 from tf_probunet.data.contours import rasterize
 from tf_probunet.data.dataset import load_info
 from tf_probunet.data.lidc_split import draw_split
-from tf_probunet.data.parts import Remarks, Unit
+from tf_probunet.data.units import Remarks, Unit
 from tf_probunet.data.pylidc_adapter import cluster_nodules, read_scans
 from tf_probunet.data.reading import evaluation_dataset
 from tf_probunet.data.verify import verify

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tf_probunet.data.parts import Unit
+from tf_probunet.data.units import Unit
 from tf_probunet.pipelines.units import run_on_beam
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from tf_probunet.data.contours import rasterize
 from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.data.dicom import AIR, Slice, hounsfield_units
-from tf_probunet.data.parts import Remarks, Unit
+from tf_probunet.data.units import Remarks, Unit
 from tf_probunet.data.pylidc_adapter import Nodule, Scan, cluster_nodules
 from tf_probunet.data.writer import Record
 

@@ -14,46 +14,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from tf_probunet.data.dataset import ImageEncoding, sha256_of
 from tf_probunet.data.format_checks import check_record
+from tf_probunet.data.units import Remarks, Unit
 from tf_probunet.data.writer import DatasetWriter, EncodedRecord, Record
 from tf_probunet.staging import disk_errors, replace_file
-
-
-@dataclasses.dataclass(frozen=True)
-class Unit:
-    """One piece of work.
-
-    Args:
-        name: unique, fit for a file name; parts are put together in the order of their units.
-        work: what to do, as plain values that can be pickled and written as JSON.
-        files: (path, size in bytes, time of change in ns) of what is read: where one changes, the work is done again.
-        given: what follows from `work` and would cost every process time to look up; can be pickled, is not compared.
-    """
-
-    name: str
-    work: Any
-    files: tuple[tuple[str, int, int], ...] = ()
-    given: Any = None
-
-
-@dataclasses.dataclass
-class Remarks:
-    """What a unit has to tell beside its records; lines of text.
-
-    Args:
-        rejects: (what, reason) of what should have become records and could not.
-        drops: (what, reason) of what a documented rule leaves out.
-        notes: what a user should know.
-    """
-
-    rejects: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    drops: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
