@@ -1,4 +1,7 @@
-"""Figures: training curves and sheets of samples. The only file that imports matplotlib (extra `plots`)."""
+"""Figures: training curves and sheets of samples. The only file that imports matplotlib (extra `plots`).
+
+Figures of comparisons are in `tf_probunet.plots_comparison`, which draws with what this file imports.
+"""
 
 import colorsys
 import importlib.util
@@ -15,6 +18,11 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 def is_available() -> bool:
     """Whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
+
+
+def require() -> None:
+    """Raises an `ImportError` that names the extra where matplotlib is missing: to be known before long work."""
+    _pyplot()
 
 
 def _pyplot():
