@@ -37,6 +37,7 @@ setup(
     # pipelines/ stands beside the package in the repository and is installed inside of it: the name alone is anyone's.
     packages=[*find_packages(include=["tf_probunet", "tf_probunet.*"]), "tf_probunet.pipelines"],
     package_dir={"tf_probunet.pipelines": "pipelines"},
+    package_data={"tf_probunet": ["plans/*.json"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1",

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tf_probunet.data.dataset import load_info
-from tf_probunet.data.parts import PartMaker, Remarks, Unit, join_parts, parts_folder, remove_parts
+from tf_probunet.data.parts import PartMaker, join_parts, parts_folder, remove_parts
+from tf_probunet.data.units import Remarks, Unit
 from tf_probunet.data.writer import DatasetWriter
 from tf_probunet.staging import replace_file
 
@@ -18,7 +19,7 @@ class Plan:
 
     Args:
         units: by split, in the order of their records.
-        records: (work, remarks) -> records, as `PartMaker` takes it.
+        records: (unit, remarks) -> records, as `PartMaker` takes it.
         settings: what decides the records beside the units' work, JSON values.
         dataset: arguments of `DatasetWriter` other than folder and splits.
         remarks: what was found before any unit was done.

@@ -11,8 +11,9 @@ from tf_probunet.pipelines.units import run_serially
 
 from tf_probunet.data import cityscapes
 from tf_probunet.data.cityscapes_layout import SPLITS, Frame, Unit, find_units
-from tf_probunet.data.parts import Remarks, digest
-from tf_probunet.data.parts import Unit as WorkUnit
+from tf_probunet.data.parts import digest
+from tf_probunet.data.units import Remarks
+from tf_probunet.data.units import Unit as WorkUnit
 from tf_probunet.data.writer import Record
 
 RULES = 1  # to be raised when the same input gives other records
@@ -42,10 +43,10 @@ def prepare_cityscapes(sources, output, *, scale=4, flips=True, val_cities=None,
     prepare(make_plan, output, execute, allow_rejects=allow_rejects, report=report)
 
 
-def city_records(work: dict, remarks: Remarks) -> Iterator[Record]:
-    """The records of one city; `work` holds the fields of a `cityscapes_layout.Unit` and the scale."""
-    frames = tuple(Frame(**frame) for frame in work["unit"]["frames"])
-    yield from cityscapes.read_unit(Unit(**{**work["unit"], "frames": frames}), work["scale"])
+def city_records(unit: WorkUnit, remarks: Remarks) -> Iterator[Record]:
+    """The records of one city; `unit.work` holds the fields of a `cityscapes_layout.Unit` and the scale."""
+    frames = tuple(Frame(**frame) for frame in unit.work["unit"]["frames"])
+    yield from cityscapes.read_unit(Unit(**{**unit.work["unit"], "frames": frames}), unit.work["scale"])
 
 
 def _plan(sources, options, report, _: Path) -> Plan:

@@ -10,9 +10,11 @@ from tf_probunet.pipelines.units import run_serially
 from tf_probunet.data import lidc
 from tf_probunet.data.dicom_index import DicomIndex, HeaderReader, index_units, read_index
 from tf_probunet.data.lidc_split import SIZES, draw_split, from_csv, to_csv
-from tf_probunet.data.parts import Remarks, Unit, digest
+from tf_probunet.data.parts import digest
+from tf_probunet.data.units import Remarks, Unit
+from tf_probunet.data.pylidc_adapter import read_scans
 
-RULES = 1  # to be raised when the same input gives other records
+RULES = 2  # to be raised when the same input gives other records
 
 
 def prepare_lidc(dicom, output, *, grid=lidc.Grid(), splits=None, seed=0, allow_rejects=False, execute=run_serially,
@@ -33,34 +35,35 @@ def prepare_lidc(dicom, output, *, grid=lidc.Grid(), splits=None, seed=0, allow_
         OSError, ValueError: as of `pipelines.prepare.prepare`.
         ImportError: pylidc or pydicom is absent.
     """
-    series_patient = lidc.patients_by_series()
-    split = _split(series_patient, splits, seed)
-    make_plan = functools.partial(_plan, dicom, grid, split, None if splits else seed, series_patient, execute, report)
+    scans = {scan.series_instance_uid: scan for scan in read_scans()}
+    split = _split(scans.values(), splits, seed)
+    make_plan = functools.partial(_plan, dicom, grid, split, None if splits else seed, scans, execute, report)
     prepare(make_plan, output, execute, allow_rejects=allow_rejects, report=report)
 
 
 def count_lidc(splits=None, seed=0) -> dict[str, dict[str, int]]:
     """What the whole archive would give by split, from the annotations alone: images, lesions, scans, patients."""
-    return lidc.count_images(_split(lidc.patients_by_series(), splits, seed))
+    scans = read_scans()
+    return lidc.count_images(scans, _split(scans, splits, seed))
 
 
-def _split(series_patient, splits, seed):
-    patients = set(series_patient.values())
+def _split(scans, splits, seed):
+    patients = {scan.patient_id for scan in scans}
     return draw_split(patients, seed) if splits is None else from_csv(splits, patients)
 
 
-def _plan(dicom, grid, split, seed, series_patient, execute, report, folder: Path) -> Plan:
+def _plan(dicom, grid, split, seed, scans, execute, report, folder: Path) -> Plan:
     index = read_index(index_units(dicom), HeaderReader(str(folder)), execute)
     remarks = Remarks(rejects=list(index.damaged))
-    known = {uid for uid in index.series if uid in series_patient}
+    known = {uid for uid in index.series if uid in scans}
     for uid in sorted(index.series.keys() - known):
         first = min(one.path for one in index.series[uid])
         remarks.rejects.append(
             (uid, f"{len(index.series[uid])} CT slices of a series that LIDC-IDRI does not have, such as {first}")
         )
-    chosen = sorted(uid for uid in known if series_patient[uid] in split)
+    chosen = sorted(uid for uid in known if scans[uid].patient_id in split)
     report(
-        f"{len(index.files):,} files: {len(known):,} of LIDC-IDRI's {len(series_patient):,} CT series, "
+        f"{len(index.files):,} files: {len(known):,} of LIDC-IDRI's {len(scans):,} CT series, "
         f"{index.num_others:,} files without a CT image."
     )
     text = to_csv(split)
@@ -69,7 +72,7 @@ def _plan(dicom, grid, split, seed, series_patient, execute, report, folder: Pat
         "series_sha256": digest(f"{uid} {len(index.series[uid])}" for uid in chosen), "splits_sha256": digest([text]),
     }
     return Plan(
-        units=_units(index, chosen, split, series_patient, grid),
+        units=_units(index, [scans[uid] for uid in chosen], split, grid),
         records=lidc.patient_records,
         settings={"rules": RULES},
         dataset={"classes": lidc.CLASSES, "source": lidc.SOURCE, "licence": lidc.LICENCE, "image": lidc.IMAGE,
@@ -79,18 +82,18 @@ def _plan(dicom, grid, split, seed, series_patient, execute, report, folder: Pat
     )
 
 
-def _units(index: DicomIndex, chosen, split, series_patient, grid) -> dict[str, list[Unit]]:
-    """A unit a patient, by split and rising id."""
+def _units(index: DicomIndex, chosen, split, grid) -> dict[str, list[Unit]]:
+    """A unit a patient, by split and rising id; given the patient's scans, so that workers need no database."""
     units = {name: [] for name in SIZES}
     by_patient = {}
-    for uid in chosen:
-        by_patient.setdefault(series_patient[uid], []).append(uid)
-    for patient, series in sorted(by_patient.items()):
+    for scan in chosen:
+        by_patient.setdefault(scan.patient_id, []).append(scan)
+    for patient, scans in sorted(by_patient.items()):
         slices = {uid: [list(dataclasses.astuple(one)) for one in sorted(index.series[uid], key=_place)]
-                  for uid in series}
+                  for uid in (scan.series_instance_uid for scan in scans)}
         files = tuple(sorted({index.files[one[0]] for fields in slices.values() for one in fields}))
         work = {"patient": patient, **dataclasses.asdict(grid), "slices": slices}
-        units[split[patient]].append(Unit(patient, work, files))
+        units[split[patient]].append(Unit(patient, work, files, given=scans))
     return units
 
 

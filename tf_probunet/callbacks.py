@@ -116,8 +116,8 @@ def _duration(seconds):
 class Validation(keras.callbacks.Callback):
     """Energy distance and the parts of the loss on a fixed set of validation images, with averaged weights.
 
-    Adds `val_loss`, `val_cross_entropy`, `val_kl`, `val_energy_distance` and `val_sample_diversity` to the logs that
-    later callbacks see.
+    Adds `val_loss`, `val_cross_entropy`, `val_kl` (of models with a latent space), `val_energy_distance` and
+    `val_sample_diversity` to the logs that later callbacks see.
 
     Args:
         dataset: batches as `tf_probunet.data.reading.evaluation_dataset` gives them; read once an epoch and again for
@@ -212,6 +212,14 @@ def read_history(path) -> list[dict[str, float]]:
         ]
 
 
+def write_history(path, rows):
+    """Writes a `history.csv` anew; all rows have the columns of the last."""
+    with replace_file(path, newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=rows[-1])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 class History(keras.callbacks.Callback):
     """`history.csv`: one row an epoch, rewritten whole each time; rows past `first_epoch` are replayed ones."""
 
@@ -234,10 +242,7 @@ class History(keras.callbacks.Callback):
         self.rows.append({"epoch": epoch + 1, "step": step, "seconds": round(now - self._start, 1),
                           "learning_rate": rate, **{name: float(value) for name, value in logs.items()}})
         self._start = now
-        with replace_file(self.path, newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=self.rows[-1])
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_history(self.path, self.rows)
 
 
 class ReportEpoch(keras.callbacks.Callback):
@@ -248,9 +253,12 @@ class ReportEpoch(keras.callbacks.Callback):
         self.report = report
 
     def on_epoch_end(self, epoch, logs):
+        def losses(prefix):
+            kl = f", KL {logs[f'{prefix}kl']:.3g}" if f"{prefix}kl" in logs else ""  # of models with a latent space
+            return f"cross-entropy {logs[f'{prefix}cross_entropy']:.4g}{kl}"
+
         self.report(
-            f"epoch {epoch + 1}: cross-entropy {logs['cross_entropy']:.4g}, KL {logs['kl']:.3g}; validation "
-            f"cross-entropy {logs['val_cross_entropy']:.4g}, KL {logs['val_kl']:.3g}, energy distance "
+            f"epoch {epoch + 1}: {losses('')}; validation {losses('val_')}, energy distance "
             f"{logs['val_energy_distance']:.4f}, sample diversity {logs['val_sample_diversity']:.3f}"
         )
 

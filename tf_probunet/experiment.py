@@ -13,6 +13,19 @@ from tf_probunet.suggest import unknown
 FILE_NAME = "experiment.json"
 PRECISIONS = ("float32", "mixed_bfloat16")
 SCHEDULES = ("piecewise", "cosine")
+INJECTIONS = ("end", "start")
+_EVERY = ("num_classes", "image_channels", "channels", "num_convs", "combiner_channels", "upsampling", "initializer",
+          "image_mean", "image_stddev", "weight_decay", "seed")
+_LATENT = ("latent_dim", "segmentation_encoding", "log_sigma_clip", "beta")
+# Models by name, and the fields that are arguments of each; a table, so that flags are known without TensorFlow.
+MODEL_FIELDS = {
+    "probabilistic_unet": (*_EVERY, *_LATENT, "fixed_prior", "posterior_sees_image", "latent_injection"),
+    "deterministic_unet": _EVERY,
+    "dropout_unet": (*_EVERY, "dropout_rate"),
+    "unet_ensemble": (*_EVERY, "num_members"),
+    "mheads_unet": (*_EVERY, "num_heads", "head_epsilon"),
+    "image2image_vae": (*_EVERY, *_LATENT),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +33,15 @@ class Experiment:
     """Everything that decides a training run; defaults are the paper's for LIDC-IDRI (appendix H.1).
 
     `window` is in the dataset's units, Hounsfield units for CT: the values that the network sees as 0 and as 1; None
-    takes the dataset's own. Model fields are the arguments of `tf_probunet.models.ProbabilisticUNet`; augmentation
-    fields those of `tf_probunet.data.augment.Augmentation`.
+    takes the dataset's own. Model fields are arguments of the classes in `tf_probunet.models`: `model` says which class,
+    and `MODEL_FIELDS` which fields it takes; it ignores the others. The paper's `latent_dim` and `beta` for
+    "image2image_vae" are 3 and 10. Of a "unet_ensemble", `steps` and `seed + i` are those of member i. Augmentation
+    fields are those of `tf_probunet.data.augment.Augmentation`.
     """
 
     name: str = "custom"
     # Model
+    model: str = "probabilistic_unet"
     num_classes: int = 2
     image_channels: int = 1
     channels: tuple[int, ...] = (32, 64, 128, 256, 512)
@@ -38,9 +54,16 @@ class Experiment:
     log_sigma_clip: float | None = None
     image_mean: float = 0.0
     image_stddev: float = 1.0
+    fixed_prior: bool = False
+    posterior_sees_image: bool = True
+    latent_injection: str = "end"
+    dropout_rate: float = 0.5
+    num_members: int = 16
+    num_heads: int = 16
     # Objective
     beta: float = 1.0
     weight_decay: float = 1e-5
+    head_epsilon: float = 0.05
     # Data
     window: tuple[float, float] | None = None
     crop_size: tuple[int, int] = (128, 128)
@@ -75,7 +98,9 @@ class Experiment:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _convert(field.name, getattr(self, field.name), hints[field.name]))
-        for field, allowed in (("precision", PRECISIONS), ("schedule", SCHEDULES)):
+        if self.model not in MODEL_FIELDS:
+            raise ValueError(unknown("model", self.model, MODEL_FIELDS))
+        for field, allowed in (("precision", PRECISIONS), ("schedule", SCHEDULES), ("latent_injection", INJECTIONS)):
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} must be one of {', '.join(allowed)}. Received: {getattr(self, field)!r}.")
         if len(self.schedule_boundaries) != len(self.schedule_values):
@@ -107,11 +132,8 @@ class Experiment:
         return Augmentation(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Augmentation)})
 
     def model_arguments(self) -> dict:
-        """Constructor arguments of the model."""
-        names = ("num_classes", "image_channels", "channels", "num_convs", "latent_dim", "combiner_channels",
-                 "segmentation_encoding", "upsampling", "initializer", "log_sigma_clip",
-                 "image_mean", "image_stddev", "beta", "weight_decay", "seed")
-        return {name: getattr(self, name) for name in names}
+        """Constructor arguments of the model, those fields that its class takes."""
+        return {name: getattr(self, name) for name in MODEL_FIELDS[self.model]}
 
     def replace(self, **overrides) -> "Experiment":
         """A copy with some fields changed; an unknown field is a `ValueError` that names the near ones.

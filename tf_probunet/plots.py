@@ -1,4 +1,7 @@
-"""Figures: training curves and sheets of samples. The only file that imports matplotlib (extra `plots`)."""
+"""Figures: training curves and sheets of samples. The only file that imports matplotlib (extra `plots`).
+
+Figures of comparisons are in `tf_probunet.plots_comparison`, which draws with what this file imports.
+"""
 
 import colorsys
 import importlib.util
@@ -15,6 +18,11 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 def is_available() -> bool:
     """Whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
+
+
+def require() -> None:
+    """Raises an `ImportError` that names the extra where matplotlib is missing: to be known before long work."""
+    _pyplot()
 
 
 def _pyplot():
@@ -43,12 +51,13 @@ def progress(rows, path) -> None:
     """
     plt = _pyplot()
     steps = [row["step"] for row in rows]
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    panels = (
+    panels = [
         ("Cross-entropy (nats an image)", ("cross_entropy", "val_cross_entropy"), "log"),
         ("KL of posterior from prior (nats)", ("kl", "val_kl"), "linear"),
         ("Validation images", ("val_energy_distance", "val_sample_diversity"), "linear"),
-    )
+    ]
+    panels = [panel for panel in panels if panel[1][0] in rows[0]]  # models without a latent space have no KL
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 3.8), layout="constrained")
     labels = {"cross_entropy": "training", "kl": "training", "val_cross_entropy": "validation", "val_kl": "validation",
               "val_energy_distance": "energy distance", "val_sample_diversity": "sample diversity E d(S,S')"}
     for axis, (title, names, scale) in zip(axes, panels, strict=True):
@@ -60,8 +69,8 @@ def progress(rows, path) -> None:
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
     best = min(rows, key=lambda row: row["val_energy_distance"])
-    axes[2].annotate(f"best {best['val_energy_distance']:.3f}", (best["step"], best["val_energy_distance"]),
-                     xytext=(0, 8), textcoords="offset points", ha="center", color=COLORS[0])
+    axes[-1].annotate(f"best {best['val_energy_distance']:.3f}", (best["step"], best["val_energy_distance"]),
+                      xytext=(0, 8), textcoords="offset points", ha="center", color=COLORS[0])
     _save(plt, figure, path)
 
 

@@ -9,6 +9,10 @@ import dataclasses
 from tf_probunet.experiment import Experiment
 from tf_probunet.suggest import unknown
 
+# The Probabilistic U-Net as it is in the paper, and its baselines: no preset changes them.
+MODEL_SOURCES = dict.fromkeys(("model", "fixed_prior", "posterior_sees_image", "latent_injection", "dropout_rate",
+                               "num_members", "num_heads", "head_epsilon"), "paper")
+
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
@@ -24,7 +28,7 @@ def _preset(name, purpose, *, paper=None, code=None, ours=None) -> Preset:
     fields = {field: value for values in by_source.values() for field, value in values.items()}
     if len(fields) != sum(map(len, by_source.values())):
         raise ValueError(f"Preset {name} gives a field two sources.")
-    sources = {field: source for source, values in by_source.items() for field in values}
+    sources = MODEL_SOURCES | {field: source for source, values in by_source.items() for field in values}
     # What a preset leaves alone keeps the dataclass default, which is a plain "no" (no clip, no augmentation).
     for field in dataclasses.fields(Experiment):
         sources.setdefault(field.name, "ours")

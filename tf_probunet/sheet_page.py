@@ -51,7 +51,7 @@ def write_page(tiles, path, *, title, legend=(), footer="", columns=None) -> tup
     columns = min(columns or max(1, (WIDEST - GAP) // (width + GAP)), len(tiles))
     page_width = max(NARROWEST, columns * (width + GAP) + GAP)
     letters = letters_in(page_width - 2 * GAP)
-    head = [[(line, TEXT)] for line in textwrap.wrap(title, letters)] + _wrap(legend, letters)
+    head = [[(line, TEXT)] for line in textwrap.wrap(title, letters)] + wrap_legend(legend, letters)
     foot = [[(line, "#909090")] for line in textwrap.wrap(footer, letters)]
     caption = max(len(tile.captions) for tile in tiles) * LINE
     top = 2 * GAP + LINE * len(head)
@@ -68,7 +68,7 @@ def write_page(tiles, path, *, title, legend=(), footer="", columns=None) -> tup
             canvas[upper : upper + panel.shape[0], x : x + panel.shape[1]] = panel
             x += panel.shape[1] + SEAM
         texts += [(left, upper + tile.height + LINE * number, line) for number, line in enumerate(tile.captions)]
-    _save(canvas, texts, path)
+    draw_canvas(canvas, texts, path)
     return page_height, page_width
 
 
@@ -111,8 +111,8 @@ def hexadecimal(color) -> str:
     return "#" + bytes(int(part) for part in color).hex()
 
 
-def _wrap(legend, letters):
-    """Coloured squares with their names, on as many lines as they need."""
+def wrap_legend(legend, letters):
+    """Coloured squares with the names beside them, of (name, colour), on as many lines of so many letters as they need."""
     lines, length = [], letters
     for name, color in legend:
         if length + len(name) + 2 > letters:
@@ -123,7 +123,14 @@ def _wrap(legend, letters):
     return lines
 
 
-def _save(canvas, texts, path):
+def draw_canvas(canvas, texts, path) -> None:
+    """Writes a canvas with lines of text over it.
+
+    Args:
+        canvas: [height, width, 3] uint8; one pixel of it is one of the file.
+        texts: (left, upper, line), in pixels, the line of pieces (text, colour).
+        path: PNG to write; it appears whole or not at all.
+    """
     plt = plots._pyplot()
     height, width = canvas.shape[:2]
     figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)

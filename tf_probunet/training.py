@@ -12,7 +12,7 @@ from tf_probunet import callbacks
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage, training_dataset
 from tf_probunet.experiment import FILE_NAME, Experiment
-from tf_probunet.models import ProbabilisticUNet
+from tf_probunet.models import MODELS, Segmenter
 from tf_probunet.models.segmenter import check_size
 from tf_probunet.schedules import WarmUpSchedule
 from tf_probunet.staging import disk_errors, replace_file
@@ -23,10 +23,10 @@ CHECKPOINTS = "checkpoints"
 DATA_FACTS = "data.json"
 
 
-def build_model(experiment: Experiment) -> ProbabilisticUNet:
+def build_model(experiment: Experiment) -> Segmenter:
     """The model of an experiment, its variables made and initialised from the experiment's seed."""
     keras.utils.set_random_seed(experiment.seed)
-    model = ProbabilisticUNet(dtype=experiment.precision, **experiment.model_arguments())
+    model = MODELS[experiment.model](dtype=experiment.precision, **experiment.model_arguments())
     model.build()
     return model
 
@@ -47,6 +47,8 @@ def build_optimizer(experiment: Experiment) -> keras.optimizers.Optimizer:
 def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, resume=False, report=print):
     """Trains a model; everything that it makes is in the run folder.
 
+    The members of an ensemble are trained one after the other (`tf_probunet.ensemble_training`).
+
     Args:
         experiment: what to train.
         data: dataset with splits "train" and "val".
@@ -60,11 +62,15 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         ValueError: the experiment does not fit the data, or differs from the run's.
         FloatingPointError: the loss became NaN or infinite.
     """
+    if experiment.model == "unet_ensemble":
+        from tf_probunet.ensemble_training import train_members  # here, because it trains each member by this function
+
+        return train_members(experiment, data, run, resume=resume, report=report)
     run = Path(run)
     data = data.with_window(experiment.window)
     model = build_model(experiment)
-    _check_data(experiment, model, data)
-    _open_run(experiment, data, run, resume)  # after the checks: a refused experiment leaves no folder
+    check_data(experiment, model, data)
+    open_run(experiment, data, run, resume)  # after the checks: a refused experiment leaves no folder
     model.compile(build_optimizer(experiment))
     model.optimizer.build(model.trainable_variables)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
@@ -113,7 +119,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
     return model
 
 
-def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS, precision=None) -> tuple[Experiment, ProbabilisticUNet]:
+def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS, precision=None) -> tuple[Experiment, Segmenter]:
     """The experiment of a run and its model with the best weights so far.
 
     Args:
@@ -127,13 +133,14 @@ def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS, precision=None) -> tu
     experiment = Experiment.load(run)
     path = run / weights
     if not path.is_file():
-        raise FileNotFoundError(f"{run} has no {weights} yet: no epoch was finished. Let the training go on: --resume.")
+        raise FileNotFoundError(f"{run} has no {weights} yet: no epoch was finished, or not every member. Let the training go on: --resume.")
     model = build_model(experiment.replace(precision=precision or experiment.precision))
     model.load_weights(path)
     return experiment, model
 
 
-def _check_data(experiment, model, data):
+def check_data(experiment, model, data):
+    """Raises a `ValueError` unless the experiment and its model fit the dataset."""
     for field, found in (("num_classes", data.num_classes), ("image_channels", data.image.channels)):
         if getattr(experiment, field) != found:
             raise ValueError(
@@ -150,7 +157,8 @@ def _check_data(experiment, model, data):
         evaluation_dataset(data, split, experiment.batch_size, crop_size=experiment.crop_size)
 
 
-def _open_run(experiment, data, run, resume):
+def open_run(experiment, data, run, resume):
+    """Makes the run folder, or checks the one that is there to be resumed."""
     started = (run / FILE_NAME).is_file()
     if resume and not started:
         raise FileNotFoundError(f"Nothing to resume: {run} has no {FILE_NAME}. Start without --resume.")

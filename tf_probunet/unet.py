@@ -16,6 +16,8 @@ class Encoder(keras.layers.Layer):
 
     Call arguments:
         inputs: [B, H, W, C]; H and W multiples of 2 ** (len(channels) - 1).
+        before_block: a function (activations, place) that changes what a block is about to read, or None; places count
+            the blocks in the order of computation, from 0.
     Returns:
         list of activations, finest first: [B, H / 2^i, W / 2^i, channels[i]].
     """
@@ -35,10 +37,11 @@ class Encoder(keras.layers.Layer):
             block.build(input_shape)
             input_shape = (None, None, None, block.filters)
 
-    def call(self, inputs):
+    def call(self, inputs, before_block=None):
+        change = before_block or _keep
         activations = []
-        for index, block in enumerate(self.blocks):
-            inputs = block(self.downsample(inputs) if index else inputs)
+        for place, block in enumerate(self.blocks):
+            inputs = block(change(self.downsample(inputs) if place else inputs, place))
             activations.append(inputs)
         return activations
 
@@ -54,6 +57,8 @@ class UNet(keras.layers.Layer):
 
     Call arguments:
         inputs: images [B, H, W, C]; H and W multiples of 2 ** (len(channels) - 1).
+        before_block: as the `Encoder` takes it. Of n resolutions, places 0 to n - 1 are the encoder's blocks, finest
+            first, and n to 2 n - 2 the decoder's, coarsest first: n - 1 is the innermost.
     Returns:
         features [B, H, W, channels[0]].
 
@@ -81,9 +86,15 @@ class UNet(keras.layers.Layer):
         for index, block in enumerate(self.decoder_blocks):
             block.build((None, None, None, self.channels[index] + self.channels[index + 1]))
 
-    def call(self, inputs):
-        activations = self.encoder(inputs)
-        hidden = activations.pop()
+    def call(self, inputs, before_block=None):
+        change = before_block or _keep
+        activations = self.encoder(inputs, before_block=before_block)
+        place, hidden = len(activations), activations.pop()
         for block, skip in zip(reversed(self.decoder_blocks), reversed(activations), strict=True):
-            hidden = block(tf.concat([skip, self.upsample(hidden)], axis=-1))
+            hidden = block(change(tf.concat([skip, self.upsample(hidden)], axis=-1), place))
+            place += 1
         return hidden
+
+
+def _keep(activations, _):
+    return activations

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tf_probunet.data.dataset import ImageEncoding, load_info
-from tf_probunet.data.parts import PartMaker, Unit, join_parts, parts_folder
+from tf_probunet.data.parts import PartMaker, join_parts, parts_folder
+from tf_probunet.data.units import Unit
 from tf_probunet.data.verify import verify
 from tf_probunet.data.writer import DatasetWriter, EncodedRecord, Record
 
@@ -20,7 +21,8 @@ def record(name, value=0):
     return Record(np.full((4, 4, 1), value, np.uint8), np.zeros((2, 4, 4), np.uint8), name, "group")
 
 
-def records(work, remarks):
+def records(unit, remarks):
+    work = unit.work
     MADE.append(work)
     for number in range(work["count"]):
         if number == work.get("fails_at"):
@@ -86,8 +88,8 @@ def test_rejects_are_tried_again(maker):
 ])
 def test_of_a_unit_that_fails_nothing_is_kept(maker, error, arguments, reason):
     one = Unit("one", {"name": "a", "count": 3, "fails_at": 2})
-    failing = dataclasses.replace(maker, records=lambda work, remarks: records(
-        {**work, "error": error, "arguments": arguments}, remarks))
+    failing = dataclasses.replace(maker, records=lambda unit, remarks: records(
+        dataclasses.replace(unit, work={**unit.work, "error": error, "arguments": arguments}), remarks))
     failing(one)
     said = failing.attempted(one)
     assert said["rejects"] == [["one", reason]] and said["num_records"] == 0
@@ -95,7 +97,7 @@ def test_of_a_unit_that_fails_nothing_is_kept(maker, error, arguments, reason):
 
 
 def test_a_record_that_cannot_be_used_is_a_failure_of_its_unit(maker):
-    wrong = dataclasses.replace(maker, records=lambda work, remarks: [record("a"), dataclasses.replace(
+    wrong = dataclasses.replace(maker, records=lambda unit, remarks: [record("a"), dataclasses.replace(
         record("b"), segmentations=np.full((2, 4, 4), 9, np.uint8))])
     wrong(unit())
     assert "labels [9] that are no class" in wrong.attempted(unit())["rejects"][0][1]
@@ -103,8 +105,9 @@ def test_a_record_that_cannot_be_used_is_a_failure_of_its_unit(maker):
 
 
 def test_a_full_disk_is_no_reject(maker, tmp_path):
-    full = dataclasses.replace(maker, records=lambda work, remarks: records(
-        {**work, "fails_at": 1, "error": OSError, "arguments": [errno.ENOSPC, os.strerror(errno.ENOSPC)]}, remarks))
+    full = dataclasses.replace(maker, records=lambda unit, remarks: records(
+        dataclasses.replace(unit, work={**unit.work, "fails_at": 1, "error": OSError,
+                                        "arguments": [errno.ENOSPC, os.strerror(errno.ENOSPC)]}), remarks))
     with pytest.raises(OSError, match="disk is full"):
         full(unit())
     assert list(tmp_path.iterdir()) == []

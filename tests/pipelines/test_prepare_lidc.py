@@ -21,7 +21,7 @@ from tf_probunet.data import lidc
 from tf_probunet.data.contours import rasterize
 from tf_probunet.data.dataset import load_info
 from tf_probunet.data.lidc_split import draw_split
-from tf_probunet.data.parts import Remarks
+from tf_probunet.data.units import Remarks, Unit
 from tf_probunet.data.pylidc_adapter import cluster_nodules, read_scans
 from tf_probunet.data.reading import evaluation_dataset
 from tf_probunet.data.verify import verify
@@ -341,7 +341,7 @@ def test_images_are_counted_without_the_archive(scans):
                   for nodule in cluster_nodules(scan))
         for name in ("train", "val", "test")
     }
-    counts = lidc.count_images(split)
+    counts = lidc.count_images(read_scans(), split)
     assert {name: count["images"] for name, count in counts.items()} == expected
     assert {name: count["patients"] for name, count in counts.items()} == {"train": 2, "val": 1, "test": 1}
 
@@ -350,7 +350,20 @@ def test_no_records_without_annotations():
     scan = next(scan for scan in read_scans() if not scan.annotations)
     remarks = Remarks()
     work = {"patient": scan.patient_id, "size": 48, "spacing_mm": 0.5, "slices": {scan.series_instance_uid: []}}
-    assert list(lidc.patient_records(work, remarks)) == [] and remarks == Remarks()
+    unit = Unit(scan.patient_id, work, given=[scan])
+    assert list(lidc.patient_records(unit, remarks)) == [] and remarks == Remarks()
+
+
+@pytest.mark.parametrize("center", [(31.3, 40.8), (3.2, 77.1), (60.0, -4.0), (-30.0, 5.0)])
+def test_a_crop_is_the_same_whatever_lies_beyond_it(center):
+    """Only what the crop shows is resampled; scipy on the whole slice says what must come out, beyond its border too."""
+    from scipy.ndimage import affine_transform
+
+    image, grid, spacing = np.random.default_rng(0).integers(-1000, 1000, (64, 80)), lidc.Grid(24, 0.5), (0.7, 0.65)
+    step = grid.spacing_mm / np.asarray(spacing)
+    expected = affine_transform(image.astype(float), step, np.asarray(center) - 11.5 * step, (24, 24), order=1,
+                                mode="constant", cval=-7.0)
+    np.testing.assert_allclose(lidc.resample(image, center, spacing, grid, fill=-7.0), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("wrong", [{"size": 0}, {"spacing_mm": -1.0}, {"spacing_mm": float("nan")}])

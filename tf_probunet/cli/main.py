@@ -24,6 +24,7 @@ VERBS = {
     "presets": "presets",
     "train": "train",
     "evaluate": "evaluate",
+    "compare": "compare",
     "export": "export",
     "sample": "sample",
 }
@@ -39,6 +40,7 @@ SUMMARIES = {
     "presets": "List the presets, or one preset's fields and their sources.",
     "train": "Train a preset on a dataset into a run folder.",
     "evaluate": "Measure a run's samples against all graders.",
+    "compare": "Train and measure several models alike, and write one page about them.",
     "export": "Write a run as a SavedModel for TensorFlow Serving.",
     "sample": "Draw segmentations of one image from a SavedModel.",
 }

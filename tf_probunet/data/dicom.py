@@ -146,6 +146,8 @@ def hounsfield_units(one: Slice) -> np.ndarray:
         ) from error
     if stored.shape != one.size:
         raise ValueError(f"{one.path}: pixels are {list(stored.shape)}, the header says {list(one.size)}.")
+    if slope.is_integer() and intercept.is_integer():  # the usual case, without a detour through floating point
+        return np.maximum(stored.astype(np.int32) * int(slope) + int(intercept), AIR)
     return np.maximum(np.rint(stored.astype(np.float64) * slope + intercept), AIR).astype(np.int32)
 
 

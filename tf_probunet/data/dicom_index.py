@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tf_probunet.data.dicom import Slice, read_slices
-from tf_probunet.data.parts import Unit
+from tf_probunet.data.units import Unit
 from tf_probunet.staging import replace_file
 
 FILES_IN_A_UNIT = 400

@@ -87,14 +87,15 @@ def check_record(record, encoding, num_classes: int, ignore_label: int, twins=()
             f"[R, {image.shape[0]}, {image.shape[1]}] with R >= 1, the size of the image. "
             "Bring image and segmentations to one size."
         )
-    labels = set(np.unique(segmentations).tolist()) - set(range(num_classes)) - {ignore_label}
+    labels = () if segmentations.max(initial=0) < num_classes and segmentations.min(initial=0) >= 0 else (
+        set(np.unique(segmentations).tolist()) - set(range(num_classes)) - {ignore_label})
     if labels or segmentations.dtype != np.uint8:
         wrong = f" with labels {sorted(labels)} that are no class" if labels else ""
         raise ValueError(
             f"{record.source_id}: segmentations are {segmentations.dtype}{wrong}; expected uint8 in "
             f"0..{num_classes - 1} or {ignore_label} (ignored). Map the labels to classes first."
         )
-    flipped = np.intersect1d(segmentations, list(twins))
+    flipped = np.intersect1d(segmentations, list(twins)) if twins else np.empty(0)
     if flipped.size:
         raise ValueError(
             f"{record.source_id}: segmentations hold {flipped.tolist()}, to which flips lead. Expected unflipped "

@@ -5,17 +5,16 @@ their tightest boxes overlap, 0.5 mm in the plane, 180x180 crops with the lesion
 """
 
 import dataclasses
-import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from tf_probunet.data.contours import rasterize
 from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.data.dicom import AIR, Slice, hounsfield_units
-from tf_probunet.data.parts import Remarks
-from tf_probunet.data.pylidc_adapter import Nodule, Scan, cluster_nodules, read_scans
+from tf_probunet.data.units import Remarks, Unit
+from tf_probunet.data.pylidc_adapter import Nodule, Scan, cluster_nodules
 from tf_probunet.data.writer import Record
 
 NUM_READERS = 4
@@ -51,28 +50,19 @@ class Grid:
             )
 
 
-@functools.cache
-def _scans_by_patient() -> dict[str, list[Scan]]:
-    """All scans; reading them all once a process is faster than a query for each patient."""
-    scans = {}
-    for scan in read_scans():
-        scans.setdefault(scan.patient_id, []).append(scan)
-    return scans
-
-
-def patient_records(work: dict, remarks: Remarks) -> Iterator[Record]:
+def patient_records(unit: Unit, remarks: Remarks) -> Iterator[Record]:
     """The records of one patient, in the order of series, z and lesion; memory holds one scan's crops.
 
     Args:
-        work: patient (id), size, spacing_mm (of `Grid`), and slices, the fields of each `Slice` by series instance UID.
+        unit: its `work` has size, spacing_mm (of `Grid`), and slices, the fields of each `Slice` by series instance
+            UID; `given` are the patient's scans of which there are slices, as `pylidc_adapter.read_scans` gives them.
         remarks: gets what was rejected, dropped and noted.
     """
-    grid = Grid(work["size"], work["spacing_mm"])
-    for scan in _scans_by_patient()[work["patient"]]:
-        fields = work["slices"].get(scan.series_instance_uid)
-        if fields is None or not scan.annotations:
+    grid = Grid(unit.work["size"], unit.work["spacing_mm"])
+    for scan in unit.given:
+        if not scan.annotations:
             continue
-        slices = [Slice(*one) for one in fields]
+        slices = [Slice(*one) for one in unit.work["slices"][scan.series_instance_uid]]
         if any(one.contradicts_itself for one in slices):
             remarks.drops.append((scan.series_instance_uid, "SliceLocation and ImagePositionPatient disagree"))
             continue
@@ -94,12 +84,12 @@ def scan_records(scan: Scan, slices: list[Slice], grid: Grid, remarks: Remarks) 
     for z_mm in sorted({z for _, heights in lesions for z in heights}):
         one, image = by_z[z_mm], None
         for nodule, heights in lesions:
-            masks = _masks(nodule, z_mm, one.size) if z_mm in heights else ()
+            masks, first = _masks(nodule, z_mm, one.size) if z_mm in heights else ((), None)
             if not np.any(masks):
                 continue  # of an outline that encloses nothing no mask is left
             if image is None:
                 image = hounsfield_units(one)
-            records.append(_record(nodule, one, image, masks, heights.index(z_mm), grid))
+            records.append(_record(nodule, one, image, masks, first, heights.index(z_mm), grid))
     return records
 
 
@@ -136,11 +126,19 @@ def _match(scan, slices, remarks) -> dict[float, Slice]:
 
 
 def _masks(nodule, z_mm, size):
-    """What each reader drew on the whole slice, [4, rows, columns] bool; empty for readers without an annotation."""
-    masks = np.zeros((NUM_READERS, *size), bool)
-    for slot, annotation in enumerate(nodule.annotations):
-        masks[slot] = rasterize(annotation.contours_at(z_mm), size)
-    return masks
+    """What each reader drew on a slice of `size`: [4, rows, columns] bool, and where its first pixel is, (row, column).
+
+    The masks are as large as the box around all outlines and a pixel more, which is empty. Those of readers without an
+    annotation are empty.
+    """
+    contours = [annotation.contours_at(z_mm) for annotation in nodule.annotations]
+    points = np.concatenate([contour.points for several in contours for contour in several])  # [P, 2]
+    first = np.maximum(points.min(axis=0) - 1, 0)
+    last = np.minimum(points.max(axis=0) + 1, np.asarray(size) - 1)
+    masks = np.zeros((NUM_READERS, *(last - first + 1)), bool)
+    for slot, several in enumerate(contours):
+        masks[slot] = rasterize(several, masks.shape[1:], tuple(first.tolist()))
+    return masks, first
 
 
 def lesion_center(nodule: Nodule) -> np.ndarray:
@@ -168,15 +166,29 @@ def resample(pixels, center, spacing_mm, grid: Grid, fill=0.0) -> np.ndarray:
     else:
         step = grid.spacing_mm / np.asarray(spacing_mm)
         start = np.asarray(center) - (grid.size - 1) / 2 * step
-    return affine_transform(np.asarray(pixels, float), step, start, (grid.size, grid.size), order=1, mode="constant",
-                            cval=fill)
+    # Only what the crop shows is made floating point, and only pixels that lie within the slice are asked for.
+    end = start + (grid.size - 1) * step
+    low = np.clip(np.floor(start), 0, pixels.shape).astype(int)
+    high = np.clip(np.ceil(end) + 1, low, pixels.shape).astype(int)
+    inside = [np.flatnonzero((at >= 0) & (at <= side - 1)) for at, side in
+              zip(start[:, None] + step[:, None] * np.arange(grid.size), pixels.shape, strict=True)]
+    crop = np.full((grid.size, grid.size), float(fill))
+    if all(map(len, inside)):
+        (top, *_), (left, *_) = inside
+        shape = tuple(map(len, inside))
+        crop[top : top + shape[0], left : left + shape[1]] = affine_transform(
+            pixels[low[0] : high[0], low[1] : high[1]].astype(float), step, start + (top, left) * step - low, shape,
+            order=1, mode="nearest",
+        )
+    return crop
 
 
-def _record(nodule, one, image, masks, place, grid):
+def _record(nodule, one, image, masks, first, place, grid):
     center, lead = lesion_center(nodule), nodule.annotations[0].annotation_id
-    crop = np.rint(resample(image, center, one.pixel_spacing_mm, grid, fill=AIR))
+    # Ties are frequent, and the last bit of a sum would decide them: rounded before, they come out alike everywhere.
+    crop = np.rint(np.round(resample(image, center, one.pixel_spacing_mm, grid, fill=AIR), 6))
     # Half of a pixel's area or more: what bilinear interpolation of the indicator says, as nnU-Net resamples.
-    segmentations = [resample(mask, center, one.pixel_spacing_mm, grid) >= 0.5 for mask in masks]
+    segmentations = [resample(mask, center - first, one.pixel_spacing_mm, grid) >= 0.5 - 1e-6 for mask in masks]
     patient = nodule.scan.patient_id
     spacing = grid.spacing_mm or nodule.scan.pixel_spacing_mm
     return Record(
@@ -197,20 +209,15 @@ def _record(nodule, one, image, masks, place, grid):
     )
 
 
-def patients_by_series() -> dict[str, str]:
-    """The patient of each series of LIDC-IDRI's CT."""
-    return {scan.series_instance_uid: patient for patient, scans in _scans_by_patient().items() for scan in scans}
-
-
-def count_images(split: dict[str, str], size=(512, 512)) -> dict[str, Counter]:
-    """What the whole archive would give, from the annotations alone: images, lesions, scans and patients by split."""
+def count_images(scans: Iterable[Scan], split: dict[str, str], size=(512, 512)) -> dict[str, Counter]:
+    """What scans would give, from the annotations alone: images, lesions, scans and patients by split."""
     counts = {name: Counter() for name in dict.fromkeys(split.values())}
     patients = {name: set() for name in counts}
-    for scan in (scan for scans in _scans_by_patient().values() for scan in scans):
+    for scan in scans:
         name = split.get(scan.patient_id)
         if name is None:
             continue
-        images = [sum(bool(_masks(nodule, z, size).any()) for z in nodule.z_mm().tolist())
+        images = [sum(bool(_masks(nodule, z, size)[0].any()) for z in nodule.z_mm().tolist())
                   for nodule in cluster_nodules(scan, NUM_READERS)]
         if sum(images):
             patients[name].add(scan.patient_id)

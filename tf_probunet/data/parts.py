@@ -14,44 +14,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from tf_probunet.data.dataset import ImageEncoding, sha256_of
 from tf_probunet.data.format_checks import check_record
+from tf_probunet.data.units import Remarks, Unit
 from tf_probunet.data.writer import DatasetWriter, EncodedRecord, Record
 from tf_probunet.staging import disk_errors, replace_file
-
-
-@dataclasses.dataclass(frozen=True)
-class Unit:
-    """One piece of work.
-
-    Args:
-        name: unique, fit for a file name; parts are put together in the order of their units.
-        work: what to do, as plain values that can be pickled and written as JSON.
-        files: (path, size in bytes, time of change in ns) of what is read: where one changes, the work is done again.
-    """
-
-    name: str
-    work: Any
-    files: tuple[tuple[str, int, int], ...] = ()
-
-
-@dataclasses.dataclass
-class Remarks:
-    """What a unit has to tell beside its records; lines of text.
-
-    Args:
-        rejects: (what, reason) of what should have become records and could not.
-        drops: (what, reason) of what a documented rule leaves out.
-        notes: what a user should know.
-    """
-
-    rejects: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    drops: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +30,13 @@ class PartMaker:
 
     Args:
         folder: of the parts.
-        records: (work, remarks) -> records; the function stands in a module, and is the same work each time.
+        records: (unit, remarks) -> records; the function stands in a module, and is the same work each time.
         settings: everything else that decides the records, JSON values: where they change, parts are made anew.
         image, num_classes, ignore_label, twins: of the dataset, for `check_record`.
     """
 
     folder: str
-    records: Callable[[Any, Remarks], Iterable[Record]]
+    records: Callable[[Unit, Remarks], Iterable[Record]]
     settings: dict
     image: ImageEncoding
     num_classes: int
@@ -123,7 +93,7 @@ class PartMaker:
     def _examples(self, unit, remarks, failures):
         """The unit's records, encoded; what stops them, but for a full disk, is a failure, and other units go on."""
         try:
-            for record in self.records(unit.work, remarks):
+            for record in self.records(unit, remarks):
                 check_record(record, self.image, self.num_classes, self.ignore_label, self.twins)
                 yield EncodedRecord.of(record).example
         except Exception as error:

@@ -1,4 +1,4 @@
-"""The contract that every model of this package keeps, and the checks that they share."""
+"""The contract that every model of this package keeps: its arguments, its training, and the checks that all share."""
 
 import keras
 import tensorflow as tf
@@ -8,44 +8,109 @@ class Segmenter(keras.Model):
     """A model that draws segmentation hypotheses: whatever is compared, exported or served, is one of these.
 
     A subclass takes flat keyword arguments, returns them all from `get_config`, and implements `build`, `call`
-    (logits [B, H, W, K] of one best guess, so that `predict` works) and `sample`.
+    (logits [B, H, W, K] of one best guess, so that `predict` works), `sample` and `objective`. The defaults are those
+    of the paper for LIDC-IDRI (appendix H.1).
 
     Args:
         num_classes: K, background included; at least 2.
         image_channels: C of the images.
-        channels: filters of the U-Net at each resolution, finest first.
+        channels: filters of the U-Net's blocks at each resolution, finest first.
+        num_convs: 3x3 convolutions in a block.
+        combiner_channels: filters of the hidden 1x1 convolutions between features and logits.
+        upsampling: "bilinear" or "bilinear_aligned".
+        initializer: of all kernels, "orthogonal" or "he_normal".
+        image_mean, image_stddev: the nets see (image - image_mean) / image_stddev. All-positive images of low contrast
+            let the prior net forget its input early in training; the published configurations leave this alone.
+        weight_decay: the loss gains weight_decay * ||kernel||^2 / 2 over all kernels but the logits layer's.
         ignore_label: class map value of pixels that count nothing.
-        seed: of everything random in training.
+        seed: of everything random in training; with the step number it decides each draw.
+
+    Training data is `(images [B, H, W, C] float32, segmentations [B, H, W] int32)`, with one weight an image or none.
     """
 
-    def __init__(self, *, num_classes, image_channels, channels, ignore_label, seed, **kwargs):
+    loss_terms = ("loss", "cross_entropy")  # what `objective` returns, and `fit` reports
+
+    def __init__(
+        self,
+        *,
+        num_classes=2,
+        image_channels=1,
+        channels=(32, 64, 128, 256, 512),
+        num_convs=3,
+        combiner_channels=(32, 32),
+        upsampling="bilinear",
+        initializer="orthogonal",
+        image_mean=0.0,
+        image_stddev=1.0,
+        weight_decay=1e-5,
+        ignore_label=255,
+        seed=0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if num_classes < 2:
             raise ValueError(f"num_classes counts the background and is at least 2. Received: {num_classes}.")
         if not channels:
             raise ValueError("channels needs the filters of at least one resolution. Received: ().")
+        if image_stddev <= 0:
+            raise ValueError(f"image_stddev must be above 0. Received: {image_stddev}.")
         self.num_classes = num_classes
         self.image_channels = image_channels
         self.channels = tuple(channels)
+        self.num_convs = num_convs
+        self.combiner_channels = tuple(combiner_channels)
+        self.upsampling = upsampling
+        self.initializer = initializer
+        self.image_mean = image_mean
+        self.image_stddev = image_stddev
+        self.weight_decay = weight_decay
         self.ignore_label = ignore_label
         self.seed = seed
+        self.trackers = [keras.metrics.Mean(name=name) for name in self.loss_terms]
 
     def sample(self, images, num_samples=16, seed=(0, 0)):
         """Draws segmentation hypotheses.
 
         Args:
-            images: [B, H, W, C] float32.
+            images: [B, H, W, C] float32; H and W multiples of `size_multiple`.
             num_samples: M, hypotheses an image.
-            seed: two integers; the same seed gives the same samples.
+            seed: two integers (or one); the same seed gives the same samples.
         Returns:
             logits [B, M, H, W, K].
         """
         raise NotImplementedError(f"{type(self).__name__} must implement sample().")
 
+    def objective(self, images, segmentations, noise=None, sample_weight=None):
+        """The loss of a batch and its parts.
+
+        Args:
+            images: [B, H, W, C].
+            segmentations: [B, H, W] int.
+            noise: what `training_noise` gives.
+            sample_weight: [B] or None.
+        Returns:
+            dict of scalars, one for each of `loss_terms`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement objective().")
+
+    def training_noise(self, images, step):
+        """Everything random of one training step, a function of (seed, step): a resumed run sees what an unbroken one
+        would. `step` is None in validation. None for models without randomness."""
+        return None
+
     @property
     def size_multiple(self) -> int:
         """Image height and width must be multiples of this: 2 to the number of downsamplings."""
         return 2 ** (len(self.channels) - 1)
+
+    @property
+    def metrics(self):
+        return self.trackers  # without Keras's own "loss", which this model's stands for
+
+    @property
+    def part_options(self) -> dict:
+        """Arguments that all parts of the model share."""
+        return dict(initializer=self.initializer, weight_decay=self.weight_decay, dtype=self.dtype_policy)
 
     def get_config(self):
         return {
@@ -53,9 +118,18 @@ class Segmenter(keras.Model):
             "num_classes": self.num_classes,
             "image_channels": self.image_channels,
             "channels": self.channels,
+            "num_convs": self.num_convs,
+            "combiner_channels": self.combiner_channels,
+            "upsampling": self.upsampling,
+            "initializer": self.initializer,
+            "image_mean": self.image_mean,
+            "image_stddev": self.image_stddev,
+            "weight_decay": self.weight_decay,
             "ignore_label": self.ignore_label,
             "seed": self.seed,
         }
+
+    # --- Learning ----------------------------------------------------------------------------------------------
 
     def compile(self, optimizer="adam", *, jit_compile=False, **kwargs):
         """As `keras.Model.compile`, without a loss argument: the objective is the model's own.
@@ -74,6 +148,58 @@ class Segmenter(keras.Model):
         """Compiles a loaded model as the saved one was, which Keras leaves to models with a `compile` of their own."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)  # so that the saved state finds its variables
+
+    def train_step(self, data):
+        images, segmentations, sample_weight = self._unpack(data)
+        noise = self.training_noise(images, tf.cast(self.optimizer.iterations, tf.int32))
+        terms, gradients = self.loss_and_gradients(images, segmentations, noise, sample_weight)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        return self._track(terms, images)
+
+    def loss_and_gradients(self, images, segmentations, noise, sample_weight):
+        """What `objective` returns, and the gradient of its loss for each of `trainable_weights`."""
+        with tf.GradientTape() as tape:
+            terms = self.objective(images, segmentations, noise, sample_weight)
+            scaled_loss = self.scale_loss(terms["loss"])
+        return terms, tape.gradient(scaled_loss, self.trainable_weights)
+
+    def scale_loss(self, loss):
+        """The loss as the optimizer wants it differentiated."""
+        # The optimizer sums gradients over replicas; the loss is a mean over the whole batch.
+        return self.optimizer.scale_loss(loss / tf.distribute.get_strategy().num_replicas_in_sync)
+
+    def test_step(self, data):
+        images, segmentations, sample_weight = self._unpack(data)
+        terms = self.objective(images, segmentations, self.training_noise(images, None), sample_weight)
+        return self._track(terms, images)
+
+    def _unpack(self, data):
+        images, segmentations, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if segmentations is None:
+            raise ValueError("Training data must be (images, segmentations) pairs. Received images alone.")
+        images = self.check_images(images)
+        if sample_weight is not None and len(sample_weight.shape) != 1:
+            raise ValueError(
+                f"sample_weight must be one number an image, [B]. Received: {list(sample_weight.shape)}. Mark pixels "
+                f"that shall not count with the ignore label, {self.ignore_label}."
+            )
+        return images, self.check_segmentations(images, segmentations), sample_weight
+
+    def _track(self, terms, images):
+        for tracker in self.trackers:
+            tracker.update_state(terms[tracker.name], sample_weight=tf.shape(images)[0])
+        return {tracker.name: tracker.result() for tracker in self.trackers}
+
+    # --- Checks ------------------------------------------------------------------------------------------------
+
+    def ready(self, images):
+        """Builds the model where it is not built yet, and returns images as `check_images` does."""
+        self.build()
+        return self.check_images(images)
+
+    def standardize(self, images):
+        """Images as the nets see them."""
+        return (images - self.image_mean) / self.image_stddev
 
     def check_images(self, images):
         """Returns images as a float tensor [B, H, W, C], or raises a `ValueError` that says what does not fit."""
@@ -123,3 +249,8 @@ def check_size(height, width, multiple):
         f"Image height and width must be multiples of {multiple} ({multiple.bit_length() - 1} downsamplings). "
         f"Received: {height}x{width}. Pad to {up[0]}x{up[1]}{crop}."
     )
+
+
+def weighted_mean(values, sample_weight=None):
+    """Mean over the batch of [B] values, each times its weight where there are weights."""
+    return tf.reduce_mean(values if sample_weight is None else values * sample_weight)

@@ -1,0 +1,272 @@
+"""Trains and evaluates whatever a comparison lacks, one run at a time, and goes on after any interruption.
+
+    OUTPUT/plan.json     the plan, resolved, and how runs are evaluated
+    OUTPUT/runs/NAME     a run folder each, as `tf_probunet.training.train` makes it; may be removed once recorded
+    OUTPUT/records/NAME  what `tf_probunet.comparison_record` keeps of it
+    OUTPUT/README.md     the page, its figures beside it, all figures of its tables in comparison.json
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import gc
+import json
+import os
+from pathlib import Path
+
+import keras
+
+from tf_probunet.callbacks import read_history
+from tf_probunet.comparison_pictures import draw_pictures, read_cases
+from tf_probunet.comparison_plan import Plan, PlannedRun, parse_plan
+from tf_probunet.comparison_record import (
+    CASES,
+    FORMAT,
+    Record,
+    experiment_of,
+    machine_facts,
+    plain,
+    read_arrays,
+    read_facts,
+    write_arrays,
+    write_record,
+)
+from tf_probunet.data.dataset import DatasetInfo, sha256_of
+from tf_probunet.evaluation import evaluate
+from tf_probunet.experiment import FILE_NAME, Experiment
+from tf_probunet.staging import replace_file
+from tf_probunet.suggest import unknown
+from tf_probunet.training import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS, load_run, train
+
+PLAN, RECORDS, RUNS = "plan.json", "records", "runs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How every run of a comparison is evaluated; one for all.
+
+    Args:
+        split: of the dataset.
+        limit: images, spread evenly; None for all.
+        num_cases: images that are drawn, spread evenly.
+        batch_size: images at once; with `seed` it decides the samples.
+        seed: of samples and intervals.
+    """
+
+    split: str = "val"
+    limit: int | None = None
+    num_cases: int = 4
+    batch_size: int = 16
+    seed: int = 0
+
+
+def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=Settings(), *, runs=None, only=(),
+            command="", report=print, progress=lambda run: lambda done, total: None) -> None:
+    """Brings a comparison to its end: trains, evaluates and records every run of the plan that lacks it.
+
+    A run is done when its record is there and fits plan, data and settings; its weights may then be gone. What was
+    begun goes on from its last epoch. Nothing is trained before all that is there has been found to fit.
+
+    Args:
+        plan: models to be compared.
+        data: dataset with the splits "train", "val" and that of the settings.
+        output: folder of the comparison; made if it is not there.
+        settings: of the evaluation.
+        runs: folder of the run folders; OUTPUT/runs if not given.
+        only: names of entries or runs that may be trained and evaluated in this sitting; all if empty.
+        command: that makes the comparison, for its page.
+        report: called with lines of text for the user.
+        progress: called with the name of a run to be evaluated; what it returns is called with (images done, in all).
+    Raises:
+        ValueError: a run or record that is there was made by another plan, from other data or with other settings and
+            cannot be made anew; `only` names what is not in the plan.
+        BlockingIOError: another process is at work on this comparison.
+    """
+    output, runs = Path(output), Path(runs or Path(output) / RUNS)
+    planned = plan.runs()
+    chosen = _chosen(plan, planned, only)
+    data.split(settings.split)  # or what is missing would be found out after the first training
+    output.mkdir(parents=True, exist_ok=True)
+    with _alone(output):
+        actions = {}
+        for run in planned:
+            actions[run.name] = _needed(run, data, output / RECORDS / run.name, runs / run.name, settings)
+        left_out = [run.name for run in planned if run not in chosen and actions[run.name].startswith("evaluate anew")]
+        if left_out:
+            raise ValueError(
+                f"The record of {left_out[0]} is stale ({actions[left_out[0]]}), but --only leaves it out. Leave out "
+                "--only, or give the settings that it was made with."
+            )
+        _save_cases(plan, data, output / RECORDS / CASES, settings)
+        _save_plan(plan, settings, command, output)
+        for number, run in enumerate(planned, 1):
+            if run not in chosen:
+                continue
+            report(f"Run {number} of {len(planned)}: {run.name}: {actions[run.name]}.")
+            if actions[run.name] == "done":
+                continue
+            if not is_finished(runs / run.name):
+                _train(run, data, runs / run.name, report)
+            record = _evaluate(run, data, runs / run.name, settings, progress(run.name))
+            write_record(output / RECORDS / run.name, record)
+            value = record.evaluation.energy_distance[run.num_samples].mean()
+            report(f"{run.name}: energy distance {value:.4f} at {run.num_samples} samples.")
+
+
+def is_finished(run: str | os.PathLike) -> bool:
+    """Whether training came to its end: the last weights are written after the last step."""
+    return (Path(run) / LAST_WEIGHTS).is_file() and (Path(run) / BEST_WEIGHTS).is_file()
+
+
+def load_comparison(output: str | os.PathLike) -> tuple[Plan, Settings, str]:
+    """Plan, settings and command of a comparison that was begun.
+
+    Raises:
+        OSError: the folder is no comparison.
+        ValueError: its plan is damaged.
+    """
+    path = Path(output) / PLAN
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Not a comparison: {output} has no {PLAN}. Begin one with probunet compare --plan NAME --data DIR "
+            f"--output {output}."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_plan(content["plan"], f"the plan in {path}"), Settings(**content["settings"]), content["command"]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged or was edited ({error}). Run the comparison again with --plan.") from error
+
+
+def _chosen(plan, planned, only):
+    known = [entry.name for entry in plan.entries] + [run.name for run in planned]
+    for name in only:
+        if name not in known:
+            raise ValueError(unknown("entry or run", name, known))
+    return [run for run in planned if not only or run.entry in only or run.name in only]
+
+
+@contextlib.contextmanager
+def _alone(output):
+    """Two processes would train into one run folder; the lock goes with its process, however that ends."""
+    descriptor = os.open(output, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise BlockingIOError(
+            error.errno, f"Another process is at work on the comparison {output}. Wait for it, or stop it first"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _needed(run, data, record, folder, settings) -> str:
+    """What is to be done for a run, in words; a `ValueError` where that is not possible."""
+    facts, finished, started = read_facts(record), is_finished(folder), (folder / FILE_NAME).is_file()
+    if started:
+        check_plan(folder, Experiment.load(folder), run)
+    if facts is None:
+        return "evaluate" if finished else "go on training, then evaluate" if started else "train, then evaluate"
+    check_plan(record, experiment_of(facts), run)
+    now = plain(data.with_window(run.experiment.window).facts())
+    changed = [name for name in {**facts["data"], **now} if facts["data"].get(name) != now.get(name)]
+    if changed:
+        raise ValueError(
+            f"{record} was made from another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "
+            "dataset that it was made from, or choose another --output."
+        )
+    reasons = stale(facts, run, settings)
+    if finished and sha256_of(folder / BEST_WEIGHTS) != facts["weights_sha256"]:
+        reasons.append(f"{folder / BEST_WEIGHTS} has changed")
+    if reasons and not finished:
+        raise ValueError(
+            f"{record} was evaluated with other settings: {'; '.join(reasons)}; and its weights are not in {folder}. "
+            "Give the settings that it was made with, bring the run folder back, or remove the record to train it anew."
+        )
+    return f"evaluate anew: {'; '.join(reasons)}" if reasons else "done"
+
+
+def check_plan(path, experiment, run: PlannedRun) -> None:
+    """Raises a `ValueError` that names the fields in which a run or record is not as the plan has it."""
+    differences = experiment.differences(run.experiment)
+    if differences:
+        raise ValueError(
+            f"{path} was made by another plan. It differs in {'; '.join(differences)}. Give the plan that it was made "
+            "by, or choose another --output."
+        )
+
+
+def stale(facts, run: PlannedRun, settings: Settings) -> list[str]:
+    """The settings of the evaluation in which a record's facts differ from those wanted, in words."""
+    found = facts["evaluation"]
+    return [f"{name} was {found.get(name)!r}, now {value!r}"
+            for name, value in _settings_of(run, settings).items() if found.get(name) != value]
+
+
+def _settings_of(run, settings) -> dict:
+    return plain({**dataclasses.asdict(settings), "num_samples": run.num_samples, "crop_size": run.experiment.crop_size})
+
+
+def _train(run, data, folder, report):
+    _fresh()
+    started = (folder / FILE_NAME).is_file()
+    if folder.is_dir() and not started:  # killed before the run was more than the facts of its data
+        for path in folder.iterdir():
+            if path.name == DATA_FACTS or ".partial-" in path.name:
+                path.unlink()
+    train(run.experiment, data, folder, resume=started, report=report)
+
+
+def _evaluate(run, data, folder, settings, progress) -> Record:
+    _fresh()
+    sha256 = sha256_of(folder / BEST_WEIGHTS)
+    experiment, model = load_run(folder)
+    data = data.with_window(experiment.window)
+    shared = dict(num_samples=run.num_samples, seed=settings.seed, crop_size=experiment.crop_size)
+    evaluation = evaluate(model, data, settings.split, batch_size=settings.batch_size, limit=settings.limit,
+                          progress=progress, **shared)
+    pictures = draw_pictures(model, data, settings.split, num_cases=settings.num_cases, **shared)
+    history = read_history(folder / "history.csv")
+    best = min(history, key=lambda row: row["val_energy_distance"])
+    facts = plain({
+        "format": FORMAT,
+        "run": run.name,
+        "experiment": dataclasses.asdict(experiment),
+        "data": data.facts(),
+        "weights_sha256": sha256,
+        "evaluation": _settings_of(run, settings),
+        "training": {
+            "parameters": int(model.count_params()),
+            "steps": history[-1]["step"],
+            "best_step": best["step"],
+            "best_val_energy_distance": best["val_energy_distance"],
+            "seconds": sum(row["seconds"] for row in history),
+            "history": [{name: row[name] for name in ("step", "seconds", "val_energy_distance")} for row in history],
+        },
+        "machine": machine_facts(),
+    })
+    return Record(facts, evaluation, pictures)
+
+
+def _fresh():
+    """Forgets the models before: their functions and variables would fill the memory over a long comparison."""
+    keras.utils.clear_session()
+    gc.collect()
+
+
+def _save_cases(plan, data, path, settings):
+    crop_size = plan.base.crop_size
+    wanted = read_cases(data.with_window(plan.base.window), settings.split, settings.num_cases, crop_size)
+    if path.is_file():
+        found = read_arrays(path)
+        if all(name in found and found[name].shape == value.shape and (found[name] == value).all()
+               for name, value in wanted.items()):
+            return
+    write_arrays(path, wanted)
+
+
+def _save_plan(plan, settings, command, output):
+    with replace_file(output / PLAN) as file:
+        json.dump({"plan": plan.to_json(), "settings": dataclasses.asdict(settings), "command": command}, file, indent=1)
+        file.write("\n")

@@ -1,0 +1,94 @@
+"""The page of a comparison: Markdown, its figures and its numbers, from the records alone."""
+
+import json
+import os
+from pathlib import Path
+
+from tf_probunet import comparison_markdown as markdown
+from tf_probunet.comparison import RECORDS, check_plan, load_comparison, stale
+from tf_probunet.comparison_figures import draw_figures
+from tf_probunet.comparison_record import CASES, FACTS, read_arrays, read_record
+from tf_probunet.comparison_tables import comparison_figures, gather
+from tf_probunet.published import TABLES
+from tf_probunet.staging import replace_file
+
+PAGE, NUMBERS, NOTES = "README.md", "comparison.json", "notes.md"
+
+
+def write_page(output: str | os.PathLike, report=print) -> Path:
+    """Draws the page of a comparison from its plan and records; neither weights nor dataset are needed.
+
+    Args:
+        output: folder of the comparison. Text of `notes.md` in it, such as what the results mean, stands on the page.
+        report: called with lines of text for the user.
+    Returns:
+        the page, OUTPUT/README.md; beside it figures and comparison.json.
+    Raises:
+        OSError: the folder is no comparison, or a record is damaged.
+        ValueError: there is no record yet, or one does not fit the plan.
+        ImportError: matplotlib is missing.
+    """
+    output = Path(output)
+    plan, settings, command = load_comparison(output)
+    records = {}
+    for run in plan.runs():
+        folder = output / RECORDS / run.name
+        if not (folder / FACTS).is_file():
+            continue
+        records[run.name] = read_record(folder)
+        check_plan(folder, records[run.name].experiment, run)
+        reasons = stale(records[run.name].facts, run, settings)
+        if reasons:
+            raise ValueError(f"{folder} was evaluated with other settings: {'; '.join(reasons)}. Run the comparison "
+                             "again where weights and data are.")
+    results, missing = gather(plan, records)
+    if not any(result.entry.role != "illustration" for result in results):
+        raise ValueError(f"No model of {plan.name} is recorded whole yet, so there is nothing to show. Lacking: "
+                         f"{', '.join(missing)}.")
+    numbers = {"name": plan.name, "title": plan.title, "command": command, "missing": missing,
+               **comparison_figures(plan, results, settings.seed)}
+    facts = [record.facts for record in records.values()]
+    pictures = draw_figures(plan, results, numbers, read_arrays(output / RECORDS / CASES), facts[0], output)
+    with replace_file(output / NUMBERS) as file:
+        json.dump(numbers, file, indent=1, allow_nan=False)
+        file.write("\n")
+    notes = output / NOTES
+    text = _page(plan, settings, numbers, facts, pictures, notes.read_text(encoding="utf-8") if notes.is_file() else "")
+    with replace_file(output / PAGE) as file:
+        file.write(text)
+    report(f"Page: {output / PAGE}")
+    return output / PAGE
+
+
+def _page(plan, settings, numbers, facts, pictures, notes) -> str:
+    entries = numbers["entries"]
+    reference = next((entry for entry in entries if entry["role"] == "reference"), None)
+    sections = [f"# {plan.title}", plan.about, markdown.overview(plan, settings, numbers, facts[0]), notes.strip()]
+    if numbers["missing"]:
+        sections.append(f"**Not there yet:** {', '.join(numbers['missing'])}.")
+    sections += [
+        "## Energy distance", markdown.distance_table(numbers), markdown.DISTANCE_NOTE,
+        *_image(pictures, "distances", "Energy distances of all images"),
+    ]
+    if reference is not None and len(entries) > 1:
+        sections += [f"## Against {reference['label']}", markdown.test_table(entries), markdown.test_note(numbers)]
+    sections += ["## Further measures, at 16 samples", markdown.measure_table(entries), markdown.MEASURE_NOTE]
+    if "modes" in entries[0]:
+        sections += ["## Modes", markdown.mode_table(entries), markdown.MODE_NOTE,
+                     *_image(pictures, "modes", "Mode frequencies"),
+                     "### Flipped pixels", markdown.flip_table(entries), markdown.FLIP_NOTE]
+    sections += ["## The same images, all models", markdown.cases_note(settings, plan)]
+    sections += [line for name in pictures if name.startswith("samples") for line in _image(pictures, name, "Samples")]
+    sections += ["## Where graders disagree, and where they agree", *markdown.presence_section(numbers),
+                 *_image(pictures, "presence", "Energy distance by the graders' agreement")]
+    if "plane" in pictures:
+        sections += ["## The plane of two latents", markdown.PLANE_NOTE, *_image(pictures, "plane", "Latent plane")]
+    if plan.published:
+        sections += ["## Published figures, for context", markdown.published_table(TABLES[plan.published])]
+    sections += ["## Runs", markdown.run_table(entries), *_image(pictures, "training", "Validation while training")]
+    sections += ["## How it was made", *markdown.making(plan, settings, numbers["command"], facts)]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _image(pictures, name, words):
+    return [f"![{words}]({pictures[name]})"] if name in pictures else []

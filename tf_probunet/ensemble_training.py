@@ -1,0 +1,97 @@
+"""Trains the members of an ensemble one after the other, each as a run of its own, and puts them together."""
+
+import gc
+import os
+import shutil
+from pathlib import Path
+
+from tf_probunet import callbacks
+from tf_probunet.data.dataset import DatasetInfo
+from tf_probunet.data.reading import evaluation_dataset, explain_damage
+from tf_probunet.experiment import FILE_NAME, Experiment
+from tf_probunet.models import UNetEnsemble
+from tf_probunet.staging import disk_errors
+from tf_probunet.training import BEST_WEIGHTS, LAST_WEIGHTS, build_model, check_data, open_run, train
+
+
+def member_experiment(experiment: Experiment, index: int) -> Experiment:
+    """What member `index` is trained as: a plain U-Net with a seed of its own, for weights, data order and graders."""
+    return experiment.replace(
+        model="deterministic_unet", name=f"{experiment.name}, member {index + 1} of {experiment.num_members}",
+        seed=experiment.seed + index, validation_samples=1,  # its samples are all alike
+    )
+
+
+def member_folder(run: str | os.PathLike, index: int) -> Path:
+    """Where member `index` of an ensemble's run is trained."""
+    return Path(run) / f"member_{index:02d}"
+
+
+def train_members(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, resume=False, report=print):
+    """As `tf_probunet.training.train`, for an ensemble: compute is that of `num_members` plain U-Nets, memory of one.
+
+    Members that are whole are passed over, the one that was stopped goes on from its last epoch. The ensemble's own
+    weights and its `history.csv`, of one row, appear when all members are there: best weights are those of the members,
+    each chosen on the validation images by its own energy distance.
+
+    Returns:
+        the `UNetEnsemble`, with its members' best weights.
+    Raises:
+        as `train`.
+    """
+    run = Path(run)
+    data = data.with_window(experiment.window)
+    member = build_model(member_experiment(experiment, 0))
+    check_data(experiment, member, data)
+    open_run(experiment, data, run, resume)
+    report(f"{experiment.name}: {experiment.num_members} members of {member.count_params():,} parameters, trained one "
+           f"after the other for {experiment.steps} steps each.")
+    for index in range(experiment.num_members):
+        _train_member(experiment, index, data, run, report)
+        gc.collect()  # of one member's graphs and records before the next makes its own
+    return _assemble(experiment, data, run, report)
+
+
+def _train_member(experiment, index, data, run, report):
+    part, folder = member_experiment(experiment, index), member_folder(run, index)
+    where = f"member {index + 1} of {experiment.num_members}"
+    if (folder / FILE_NAME).is_file():
+        if (folder / LAST_WEIGHTS).is_file() and not Experiment.load(folder).differences(part):
+            report(f"{where}: whole.")
+            return
+    else:
+        shutil.rmtree(folder, ignore_errors=True)  # killed before it began
+    train(part, data, folder, resume=folder.is_dir(), report=lambda line: report(f"{where}: {line}"))
+
+
+def _assemble(experiment, data, run, report) -> UNetEnsemble:
+    model = build_model(experiment)
+    model.compile()
+    _load_members(model, run, LAST_WEIGHTS)
+    with disk_errors(run):
+        callbacks.save_weights(model, run / LAST_WEIGHTS)
+    _load_members(model, run, BEST_WEIGHTS)
+    validation = callbacks.Validation(
+        evaluation_dataset(data, "val", experiment.batch_size, crop_size=experiment.crop_size,
+                           limit=experiment.validation_images, cache=True),
+        experiment.validation_samples, experiment.seed, data.scored_classes,
+    )
+    validation.set_model(model)
+    found = {}
+    with explain_damage(data):
+        validation.on_epoch_end(experiment.num_epochs - 1, found)
+    rows = [callbacks.read_history(member_folder(run, index) / "history.csv")
+            for index in range(experiment.num_members)]
+    seconds = sum(row["seconds"] for history in rows for row in history)
+    last = {"epoch": experiment.num_epochs, "step": experiment.steps, "seconds": round(seconds, 1)}
+    callbacks.write_history(run / "history.csv", [last | found])
+    with disk_errors(run):
+        callbacks.save_weights(model, run / BEST_WEIGHTS)  # last: who finds them finds a whole run
+    report(f"ensemble: validation cross-entropy {found['val_cross_entropy']:.4g}, energy distance "
+           f"{found['val_energy_distance']:.4f}, sample diversity {found['val_sample_diversity']:.3f}")
+    return model
+
+
+def _load_members(model, run, weights):
+    for index, member in enumerate(model.members):
+        member.load_weights(member_folder(run, index) / weights)
