@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-LABELS = 2**20  # of segmentations at a time
+LABELS = 2**21  # of segmentations at a time
 WORDS = 2**15  # of pairs at a time (256 KiB), which stay in the cache
 
 
