@@ -239,7 +239,8 @@ def _evaluate(run, data, folder, settings, progress) -> Record:
         "training": {
             "parameters": int(model.count_params()),
             "steps": history[-1]["step"],
-            "best_step": best["step"],
+            # Each member of an ensemble has a step of its own.
+            "best_step": None if experiment.model == "unet_ensemble" else best["step"],
             "best_val_energy_distance": best["val_energy_distance"],
             "seconds": sum(row["seconds"] for row in history),
             "history": [{name: row[name] for name in ("step", "seconds", "val_energy_distance")} for row in history],

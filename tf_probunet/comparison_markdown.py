@@ -236,7 +236,7 @@ def published_table(published) -> str:
 def run_table(entries) -> str:
     """Every training: seed, chosen step, validation figure, time."""
     rows = [
-        [f"{run['name']}", f"{run['parameters']:,}", f"{run['best_step']:,} of {run['steps']:,}",
+        [f"{run['name']}", f"{run['parameters']:,}", "each member's own" if run["best_step"] is None else f"{run['best_step']:,} of {run['steps']:,}",
          number(run["best_val_energy_distance"], 4), duration(run["seconds"]), f"`{run['weights_sha256'][:12]}`"]
         for entry in entries for run in entry["runs"]
     ]

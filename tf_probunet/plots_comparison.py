@@ -181,9 +181,9 @@ def latent_planes(planes, path, *, title) -> None:
         for place, setter in enumerate((axis.set_xticks, axis.set_yticks)):
             setter(ticks, [f"{plane['mean'][place] + tick * plane['stddev'][place]:.2f}" for tick in ticks], fontsize=7)
         for number, place in enumerate(plane["posteriors"], 1):
-            axis.plot(*np.clip(place, -reach, reach), marker="o", markersize=11, color="white", markeredgecolor="black",
+            axis.plot(*np.clip(place, -reach, reach), marker="o", markersize=9, color="white", markeredgecolor="black",
                       clip_on=False, zorder=3)
-            axis.annotate(f"{number}", np.clip(place, -reach, reach), ha="center", va="center_baseline", fontsize=7.5,
+            axis.annotate(f"{number}", np.clip(place, -reach, reach), ha="center", va="center_baseline", fontsize=6.5,
                           zorder=4, annotation_clip=False)
         axis.set(xlabel="first latent", ylabel="second latent", xlim=(-reach, reach), ylim=(-reach, reach))
     figure.suptitle(title, fontsize=10)
