@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from tf_probunet.callbacks import read_history
 from tf_probunet.comparison_pictures import draw_pictures, read_cases
@@ -87,7 +88,7 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
     chosen = _chosen(plan, planned, only)
     data.split(settings.split)  # or what is missing would be found out after the first training
     output.mkdir(parents=True, exist_ok=True)
-    with _alone(output):
+    with _alone(output), _many_models():
         actions = {}
         for run in planned:
             actions[run.name] = _needed(run, data, output / RECORDS / run.name, runs / run.name, settings)
@@ -159,6 +160,21 @@ def _alone(output):
         ) from error
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _many_models():
+    """Each run traces the functions of a model of its own once; TensorFlow takes that for one that is traced anew."""
+    logger = tf.get_logger()
+
+    def known(record):
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    logger.addFilter(known)
+    try:
+        yield
+    finally:
+        logger.removeFilter(known)
 
 
 def _needed(run, data, record, folder, settings) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from tf_probunet import overlay, plots_comparison
 from tf_probunet.comparison_pictures import PLANE_EXTENT
 from tf_probunet.comparison_plan import SAMPLE_COUNTS
-from tf_probunet.comparison_sheet import GRADER_COLOR, SAMPLE_COLOR, draw_segmentation, sample_sheet
+from tf_probunet.comparison_sheet import GRADER_COLOR, SAMPLE_COLOR, draw_segmentation, palette, sample_sheet
 from tf_probunet.comparison_tables import MOST
 from tf_probunet.sheet_page import rgb
 
@@ -100,8 +100,8 @@ def _sheets(plan, results, cases, facts, output):
         files[f"samples_{number + 1}"] = f"samples_{number + 1}.png"
         sample_sheet(
             case, rows, output / files[f"samples_{number + 1}"], classes=data["classes"],
-            ignore_label=data["ignore_label"], title=f"{plan.title}: image {number + 1} of {len(cases['images'])}, {name}",
-            footer=f"{data['source']}. Licence: {data['licence']}.",
+            colors=palette(data["classes"], data.get("flips", ())), ignore_label=data["ignore_label"], title=f"{plan.title}: image {number + 1} of {len(cases['images'])}, {name}",
+            footer=f"{data['source'].rstrip('.')}. Licence: {data['licence'].rstrip('.')}. {plan.attribution}",
             probability="P(flipped)" if flips else "mean prob.",
         )
     return files
@@ -109,15 +109,16 @@ def _sheets(plan, results, cases, facts, output):
 
 def _planes(results, cases, facts, path):
     data, planes = facts["data"], []
+    colors = palette(data["classes"], data.get("flips", ()))
+    of_graders, of_samples = (GRADER_COLOR, SAMPLE_COLOR) if colors is None else (colors, colors)
     for result in results:
         pictures = result.largest[0].pictures
         for number, plane in enumerate(pictures["plane"]):
             base = overlay.to_rgb(overlay.resize(cases["images"][number] / 255.0, PLANE_TILE))
-            options = (len(data["classes"]), data["ignore_label"])
-            panels = [[draw_segmentation(base, mask, SAMPLE_COLOR, *options, thickness=1)[0] for mask in row]
+            panels = [[draw_segmentation(base, mask, of_samples, data["ignore_label"], thickness=1)[0] for mask in row]
                       for row in plane]
             known = cases["weights"][number] > 0
-            graders = [draw_segmentation(base, mask, GRADER_COLOR, *options)[0]
+            graders = [draw_segmentation(base, mask, of_graders, data["ignore_label"])[0]
                        for mask in cases["segmentations"][number][known]]
             seam = np.full((base.shape[0], 2, 3), rgb("#ffffff"), np.uint8)
             strip = [part for panel in (base, *graders) for part in (panel, seam)][:-1]

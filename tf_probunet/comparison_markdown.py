@@ -106,7 +106,7 @@ def overview(plan: Plan, settings, numbers, facts) -> str:
     height, width = base.crop_size
     return (
         f"{numbers['num_images']:,} images of {numbers['num_groups']} groups, split {settings.split}, central "
-        f"{height}x{width} pixels. {facts['data']['source'].rstrip('.')}. Of all models: {base.steps:,} steps of batch "
+        f"{height}x{width} pixels. {facts['data']['source'].rstrip('.')}. {plan.attribution + " " if plan.attribution else ""}Of all models: {base.steps:,} steps of batch "
         f"{base.batch_size}, channels {'-'.join(map(str, base.channels))}; of each run the weights that had the lowest energy distance on "
         f"{base.validation_images} images of split val, measured every {base.steps_per_epoch} steps"
         + (", so figures on this split are somewhat better than those on new data would be." if settings.split == "val"
@@ -141,8 +141,8 @@ def test_table(entries) -> str:
         tests = [entry["energy_distance"][str(count)]["against_reference"] for count in SAMPLE_COUNTS]
         rows.append([label(entry), *[
             f"{number(test['difference'], sign=True)}{interval(test['interval_95'], sign=True)}<br>"
-            f"effect {number(test['effect_size'], 2, sign=True)}, p {p_text(test['p_value_holm'])}<br>"
-            f"groups: p {p_text(test.get('group_p_value_holm'))}"
+            f"effect {number(test['effect_size'], 2, sign=True)}, p {p_text(test['p_value_holm'])}"
+            + (f"<br>groups: p {p_text(test['group_p_value_holm'])}" if "group_p_value_holm" in test else "")
             for test in tests
         ]])
     return table(["difference", *[f"{count} sample{'s' if count > 1 else ''}" for count in SAMPLE_COUNTS]], rows)
@@ -154,10 +154,9 @@ def test_note(numbers) -> str:
     return (
         "Above 0: a larger distance than the reference, so worse. Wilcoxon's signed-rank test on the same images, two-sided, "
         "zeros as in Pratt; effect: matched-pairs rank-biserial correlation, 1 where every image is worse; p-values by Holm "
-        f"over all {tests} tests of the table. Images of one group are alike, which makes p over images too small: below it "
-        "stands p over the means of groups."
-        + (" All images are of one group here, so there is neither that test nor an interval." if numbers["num_groups"] < 2
-           else "")
+        f"over all {tests} tests of the table. Images of one group are alike, which makes p over images too small"
+        + ("; all images are of one group here, so there is no test over groups, and no interval." if numbers["num_groups"] < 2
+           else ": below it stands p over the means of groups.")
     )
 
 
@@ -261,5 +260,6 @@ def making(plan, settings, command, facts) -> list[str]:
         f"{settings.seed}, batches of {settings.batch_size} images; intervals: seed {settings.seed}, 2000 resamples. "
         "Times are of trainings as they ran, validation included.",
         "Machine: " + ". ".join(machines) + ".",
-        f"Data: {facts[0]['data']['source'].rstrip('.')}. Images: {images}. Licence: {facts[0]['data']['licence'].rstrip('.')}.",
+        f"Data: {facts[0]['data']['source'].rstrip('.')}. Images: {images}. Licence: "
+        f"{facts[0]['data']['licence'].rstrip('.')}. {plan.attribution}".rstrip(),
     ]

@@ -25,7 +25,7 @@ from tf_probunet.suggest import unknown
 FOLDER = Path(__file__).parent / "plans"
 SAMPLE_COUNTS = (1, 4, 8, 16)  # at which models are compared, as in figure 4 of the paper
 ROLES = ("reference", "baseline", "ablation", "illustration")
-PLAN_FIELDS = ("name", "title", "about", "base", "published", "entries")
+PLAN_FIELDS = ("name", "title", "about", "attribution", "base", "published", "entries")
 ENTRY_FIELDS = ("name", "label", "role", "fields", "seeds", "by_num_samples")
 # What decides data, schedule and selection of the best weights is one for all, or models would not be compared.
 SHARED_FIELDS = (
@@ -82,7 +82,9 @@ class Plan:
     """Models to be compared, and what they share.
 
     Args:
-        name, title, about: of the comparison; `about` is a paragraph for its page.
+        name, title: of the comparison.
+        about: a paragraph for its page.
+        attribution: whose the data is, where the dataset itself does not say it, as one in another's layout cannot.
         base: experiment that every entry starts from.
         entries: `Entry`s, in the order of tables and figures.
         published: a table of `tf_probunet.published` to stand on the page, or None.
@@ -91,6 +93,7 @@ class Plan:
     name: str
     title: str
     about: str
+    attribution: str
     base: Experiment
     entries: tuple[Entry, ...]
     published: str | None
@@ -126,6 +129,7 @@ class Plan:
         """As a plan file has it, with every field of the base, so that a preset may change and this does not."""
         return {
             "name": self.name, "title": self.title, "about": self.about,
+            "attribution": self.attribution,
             "base": {name: value for name, value in dataclasses.asdict(self.base).items() if name not in ("name", "seed")},
             "published": self.published,
             "entries": [
@@ -199,17 +203,17 @@ def parse_plan(content, where="plan") -> Plan:
                          f"Received: {', '.join(references) or 'none'}.")
     plan = Plan(
         name=_text(where, content, "name"), title=_text(where, content, "title", content["name"]),
-        about=_text(where, content, "about", ""), base=_replace(where, start, base), entries=entries,
+        about=_text(where, content, "about", ""),
+        attribution=_text(where, content, "attribution", ""), base=_replace(where, start, base), entries=entries,
         published=content.get("published"),
     )
     from tf_probunet.published import TABLES
 
     if plan.published is not None and plan.published not in TABLES:
         raise ValueError(f"{where}: {unknown('table of published figures', str(plan.published), TABLES)}")
-    for run in entries:
-        for variant in run.variants:
-            for seed in run.seeds:
-                _replace(f"{where}: entry {run.name}", plan.base, {**run.fields, **run.variants[variant], "seed": seed})
+    for entry in entries:
+        for fields in entry.variants.values():
+            _replace(f"{where}: entry {entry.name}", plan.base, {**entry.fields, **fields})
     return plan
 
 
