@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import pstats
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -52,13 +51,27 @@ def write_scan(folder, scan):
 def prepare(archive, output, num_processes):
     """Runs the command in a process of its own; returns seconds and peak memory in MiB of its largest process."""
     code = script(archive, output, num_processes)
-    start = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = status
-    if status:
-        raise RuntimeError(f"prepare lidc ended with status {status}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    start, peak = time.perf_counter(), 0
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        while process.poll() is None:
+            peak = max(peak, peak_memory(process.pid))
+            time.sleep(0.25)
+    if process.returncode:
+        raise RuntimeError(f"prepare lidc ended with status {process.returncode}")
+    return time.perf_counter() - start, peak
+
+
+def peak_memory(session):
+    """Peak memory in MiB, so far, of the largest process of a session; ru_maxrss would tell that of its parent, too."""
+    peak = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[3]) == session:
+                lines = (folder / "status").read_text().splitlines()
+                peak = max(peak, *(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")))
+        except (OSError, TypeError):  # it ended meanwhile
+            continue
+    return peak
 
 
 def script(archive, output, num_processes):
@@ -155,7 +168,6 @@ def main(_):
             "two_processes_times_as_fast_at_work_that_shares_nothing": ceiling(),
             "peak_memory_mib": {f"{len(scans) if archive == 'all' else few} scans, {processes} processes": value
                                 for (archive, processes), value in memory.items()},
-            "peak_memory_mib_children": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
             "shards_equal": shards(folder / "all1") == shards(folder / "all2"),
         }
         report(figures, FLAGS.output)
