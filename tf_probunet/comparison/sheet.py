@@ -7,7 +7,20 @@ import numpy as np
 
 from tf_probunet import overlay
 from tf_probunet.plots import COLORS
-from tf_probunet.sheet_page import BACKGROUND, GAP, LINE, SEAM, TEXT, draw_canvas, hexadecimal, letters_in, rgb, shorten, wrap_legend
+from tf_probunet.sheet_page import (
+    BACKGROUND,
+    GAP,
+    LETTER,
+    LINE,
+    SEAM,
+    TEXT,
+    draw_canvas,
+    hexadecimal,
+    letters_in,
+    rgb,
+    shorten,
+    wrap_legend,
+)
 
 TILE = 128  # most pixels a side
 LABEL_LETTERS = 20  # of a line beside a row
@@ -37,7 +50,7 @@ def sample_sheet(case, rows, path, *, title, footer="", classes=("background", "
     base = overlay.to_rgb(overlay.resize(case["image"] / 255.0, TILE))
     height, width = base.shape[:2]
     columns = max(1 + len(case["segmentations"]), shown + 1)
-    left = GAP + LABEL_LETTERS * 7 + GAP
+    left = GAP + LABEL_LETTERS * LETTER + GAP
     page_width = left + columns * (width + SEAM) + GAP
     letters = letters_in(page_width - 2 * GAP)
     maps = [case["segmentations"], *[samples[:shown] for _, samples, _ in rows]]
@@ -62,11 +75,12 @@ def sample_sheet(case, rows, path, *, title, footer="", classes=("background", "
     def caption(column, upper, text):
         texts.append((left + column * (width + SEAM), upper, [(shorten(text, width), "#909090")]))
 
+    of_graders, of_samples = (GRADER_COLOR, SAMPLE_COLOR) if colors is None else (colors, colors)
     caption(0, top, "image")
     place(0, top + LINE, base)
     for number, mask in enumerate(case["segmentations"]):
         caption(1 + number, top, case["references"][number])
-        place(1 + number, top + LINE, *draw_segmentation(base, mask, GRADER_COLOR if colors is None else colors, ignore_label))
+        place(1 + number, top + LINE, *draw_segmentation(base, mask, of_graders, ignore_label))
     for number in range(shown):
         caption(number, start - LINE, f"sample {number + 1}")
     caption(shown, start - LINE, probability)
@@ -76,7 +90,7 @@ def sample_sheet(case, rows, path, *, title, footer="", classes=("background", "
         for number, line in enumerate(lines):
             texts.append((GAP, upper + (height - LINE * len(lines)) // 2 + LINE * number, [(line, TEXT)]))
         for number, mask in enumerate(samples[:shown]):
-            place(number, upper, *draw_segmentation(base, mask, SAMPLE_COLOR if colors is None else colors, ignore_label))
+            place(number, upper, *draw_segmentation(base, mask, of_samples, ignore_label))
         place(shown, upper, heat(overlay.resize(mean[..., None] / 255.0, TILE)[..., 0]))
     draw_canvas(canvas, texts, path)
     return page_height, page_width

@@ -161,7 +161,8 @@ def latent_planes(planes, path, *, title) -> None:
     plt = _pyplot()
     side, _, height, width = planes[0]["panels"].shape[:4]
     inches = 6.2
-    tall, low = inches * height / width, max(inches * plane["image"].shape[0] / plane["image"].shape[1] for plane in planes)
+    tall = inches * height / width
+    low = max(inches * plane["image"].shape[0] / plane["image"].shape[1] for plane in planes)
     figure, axes = plt.subplots(2, len(planes), figsize=((inches + 0.7) * len(planes), tall + low + 1.3), squeeze=False,
                                 height_ratios=(low, tall), layout="constrained")
     for (above, axis), plane in zip(axes.T, planes, strict=True):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tf_probunet.comparison_plan import (
+from tf_probunet.comparison.plan import (
     FOLDER,
     SHARED_FIELDS,
     load_plan,
