@@ -49,11 +49,11 @@ def overview(plan: Plan, settings, numbers, facts) -> str:
     height, width = base.crop_size
     bias = ", so figures on this split are somewhat better than those on new data would be"
     return (
-        f"{numbers['num_images']:,} images of {numbers['num_groups']} group{'s' * (numbers['num_groups'] > 1)}, split {settings.split}, central "
-        f"{height}x{width} pixels. {source(plan, facts)} Of all models: {base.steps:,} steps of batch "
-        f"{base.batch_size}, channels {'-'.join(map(str, base.channels))}; of each run the weights that had the lowest "
-        f"energy distance on {base.validation_images} images of split val, measured every {base.steps_per_epoch} steps"
-        f"{bias if settings.split == 'val' else ''}."
+        f"{numbers['num_images']:,} images of {numbers['num_groups']} group{'s' * (numbers['num_groups'] > 1)}, split "
+        f"{settings.split}, central {height}x{width} pixels. {source(plan, facts)} Of all models: {base.steps:,} steps "
+        f"of batch {base.batch_size}, channels {'-'.join(map(str, base.channels))}; of each run the weights that had the "
+        f"lowest energy distance on {base.validation_images} images of split val, measured every "
+        f"{base.steps_per_epoch} steps{bias if settings.split == 'val' else ''}."
     )
 
 
