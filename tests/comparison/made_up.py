@@ -1,4 +1,4 @@
-"""Evaluations and records of known figures, without any model."""
+"""A plan of tiny models, and evaluations and records of known figures, without any model."""
 
 import dataclasses
 
@@ -7,6 +7,18 @@ import numpy as np
 from tf_probunet.comparison.records import FORMAT, Record, plain
 from tf_probunet.evaluation import Evaluation
 
+CONTENT = {
+    "name": "tiny", "title": "A tiny comparison", "about": "Made by the tests.", "published": "lidc",
+    "base": {"preset": "demo", "channels": [4, 8], "num_convs": 1, "latent_dim": 3, "combiner_channels": [6],
+             "crop_size": [32, 32], "batch_size": 4, "steps": 4, "steps_per_epoch": 2, "validation_images": 4,
+             "validation_samples": 2},
+    "entries": [
+        {"name": "probabilistic", "label": "Probabilistic U-Net", "role": "reference", "seeds": [0, 1]},
+        {"name": "heads", "label": "M-Heads", "role": "baseline", "fields": {"model": "mheads_unet"},
+         "by_num_samples": {"4": {"num_heads": 4}, "16": {"num_heads": 16}}},
+        {"name": "two", "label": "Two latents", "role": "illustration", "fields": {"latent_dim": 2}},
+    ],
+}
 GROUPS = np.array(["a", "a", "b", "b", "c", "c", "d", "d", "e", "e", "f", "f"])
 
 
