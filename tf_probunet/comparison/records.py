@@ -35,7 +35,7 @@ class Record:
     Args:
         facts: what `record.json` holds: format, run, experiment, data, weights_sha256, evaluation, training, machine.
         evaluation: of the run's best weights.
-        pictures: arrays as `tf_probunet.comparison_pictures` makes them.
+        pictures: arrays as `tf_probunet.comparison.pictures` makes them.
     """
 
     facts: dict
