@@ -29,7 +29,7 @@ flags.DEFINE_string("output", None, "JSON file for the figures")
 
 
 def lesions(rng, num_images, num_masks, size):
-    """Ellipses [n, masks, size, size] uint8: radii 3 to 30 pixels, one in three masks empty, centres near the middle."""
+    """Ellipses [n, masks, size, size] uint8 of radii 3 to 30 pixels near the middle; one in three masks is empty."""
     rows, columns = np.indices((size, size), np.float32)
     center = rng.normal(size / 2, size / 20, (num_images, 1, 2)) + rng.normal(0, 1, (num_images, num_masks, 2))
     radii = np.exp(rng.uniform(np.log(3), np.log(30), (num_images, 1, 2))) * rng.uniform(0.7, 1.3, center.shape)

@@ -143,8 +143,9 @@ class Evaluation:
         needed = {name for name, field in known.items() if field.default is dataclasses.MISSING}
         if not needed <= set(values) <= set(known):
             raise ValueError(
-                f"{path} is no evaluation of this version. Missing: {', '.join(sorted(needed - set(values))) or 'none'}; "
-                f"unknown: {', '.join(sorted(set(values) - set(known))) or 'none'}. Evaluate again."
+                f"{path} is no evaluation of this version. "
+                f"Missing: {', '.join(sorted(needed - set(values))) or 'nothing'}; "
+                f"unknown: {', '.join(sorted(set(values) - set(known))) or 'nothing'}. Evaluate again."
             )
         return cls(**values | {"settings": json.loads(str(values["settings"]))})
 
