@@ -42,8 +42,7 @@ def measure_batch(model, batch, logits, counts, flips, seed) -> dict:
     options = dict(num_classes=model.num_classes, classes=classes, ignore_label=model.ignore_label)
     samples, means, logarithms = summarize(logits)
 
-    labelled = ignore_unlabelled(samples, graders, ignore_label=model.ignore_label).astype(samples.dtype)
-    distances = sample_grader, _, grader_grader = joint_distances(labelled, graders, **options)
+    distances = sample_grader, _, grader_grader = joint_distances(samples, graders, **options)
     by_count = {
         count: energy_distance_from_distances(*distances, num_samples=count, grader_weights=weights).energy_distance
         for count in counts

@@ -53,12 +53,13 @@ def test_equals_plain_double_loop(drawn, num_labels, num_words):
     try:
         distance = pairwise_distance(first, second, num_classes, classes)
         themselves = pairwise_distance(first, first, num_classes, classes)
+        labelled = ignore_unlabelled(first, second)
+        among = pairwise_distance(labelled, labelled, num_classes, classes)
         joint = joint_distances(first, second, num_classes, classes)
     finally:
         pair_counts.LABELS, pair_counts.WORDS = kept
-    np.testing.assert_array_equal(joint[0], distance)
-    np.testing.assert_array_equal(joint[1], themselves)
-    np.testing.assert_array_equal(joint[2], pairwise_distance(second, second, num_classes, classes))
+    for found, expected in zip(joint, (distance, among, pairwise_distance(second, second, num_classes, classes))):
+        np.testing.assert_array_equal(found, expected)
     tested = classes or range(1, num_classes)
     for index in range(len(first)):
         expected = [[plain_distance(a, b, tested) for b in second[index]] for a in first[index]]

@@ -23,6 +23,13 @@ def check_segmentations(segmentations, name: str, num_classes: int, ignore_label
         ...
         ValueError: Labels of graders must be 0 to 1 or the ignore label 255. Received: label 7 in image 0. ...
     """
+    segmentations = check_maps(segmentations, name, num_classes)
+    check_labels(segmentations, name, num_classes, ignore_label)
+    return segmentations
+
+
+def check_maps(segmentations, name: str, num_classes: int) -> np.ndarray:
+    """`check_segmentations` without a look at the labels, which takes its time."""
     if isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)) or num_classes < 2:
         raise ValueError(
             f"num_classes must be an integer of at least 2, background included. Received: {num_classes!r}. "
@@ -39,16 +46,22 @@ def check_segmentations(segmentations, name: str, num_classes: int, ignore_label
             f"{name} must be class maps of shape [B, R, H, W], none of them 0. Received: {segmentations.shape}. "
             "For one segmentation an image insert an axis of size 1; leave empty batches out."
         )
-    if segmentations.dtype == bool:
-        return segmentations
-    below = segmentations.dtype.kind == "i" and segmentations.min() < 0
-    if below or segmentations.max() >= num_classes:
-        _check_labels(segmentations, name, num_classes, ignore_label)
     return segmentations
 
 
-def _check_labels(segmentations: np.ndarray, name: str, num_classes: int, ignore_label: int | None):
-    for index, labels in enumerate(segmentations):  # Image by image, which bounds the memory taken.
+def check_labels(segmentations, name: str, num_classes: int, ignore_label: int | None, first: int = 0) -> int:
+    """Raises ValueError for a label out of range, and returns the highest one.
+
+    Args:
+        segmentations, name, num_classes, ignore_label: as of `check_segmentations`.
+        first: number of the first image, where these are but some of a batch.
+    """
+    if segmentations.dtype == bool:
+        return 1
+    highest = int(segmentations.max())
+    if highest < num_classes and (segmentations.dtype.kind == "u" or segmentations.min() >= 0):
+        return highest
+    for index, labels in enumerate(segmentations, first):  # Image by image, which bounds the memory taken.
         wrong = (labels < 0) | (labels >= num_classes)
         if ignore_label is not None:
             wrong &= labels != ignore_label
@@ -58,6 +71,7 @@ def _check_labels(segmentations: np.ndarray, name: str, num_classes: int, ignore
                 f"Labels of {name} must be 0 to {num_classes - 1}{ignore}. Received: label {labels[wrong][0]} in image "
                 f"{index}. Raise num_classes, or map that label to a class or to ignore_label."
             )
+    return highest
 
 
 def check_same_images(first: np.ndarray, second: np.ndarray):

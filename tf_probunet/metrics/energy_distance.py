@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_probunet.metrics.checks import check_segmentations, check_weights
-from tf_probunet.metrics.iou import ignore_unlabelled, joint_distances
+from tf_probunet.metrics.checks import check_weights
+from tf_probunet.metrics.iou import joint_distances
 
 
 class EnergyDistance(NamedTuple):
@@ -71,9 +71,6 @@ def energy_distance(
         >>> energy_distance(np.array([[lesion]]), graders, num_classes=2).energy_distance
         array([0.5])
     """
-    samples = check_segmentations(samples, "samples", num_classes, ignore_label)
-    graders = check_segmentations(graders, "graders", num_classes, ignore_label)
-    samples = ignore_unlabelled(samples, graders, ignore_label)
     return energy_distance_from_distances(
         *joint_distances(samples, graders, num_classes, classes, ignore_label),
         sample_weights=sample_weights,

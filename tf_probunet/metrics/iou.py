@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_probunet.metrics.checks import check_classes, check_same_images, check_segmentations
-from tf_probunet.metrics.pair_counts import count_pairs
+from tf_probunet.metrics import pair_counts
+from tf_probunet.metrics.checks import check_classes, check_labels, check_maps, check_same_images, check_segmentations
 
 
 def pairwise_distance(
@@ -88,7 +88,8 @@ def pairwise_class_iou(
     second = first if same else check_segmentations(second, "second", num_classes, ignore_label)
     check_same_images(first, second)
     classes = check_classes(classes, num_classes, ignore_label)
-    intersection, union = count_pairs([_flat(first)], None if same else [_flat(second)], classes, ignore_label)
+    sides = [_flat(first)], None if same else [_flat(second)]
+    intersection, union = pair_counts.count_pairs(*sides, classes, ignore_label)
     return np.where(union > 0, intersection / np.maximum(union, 1), np.nan)
 
 
@@ -102,25 +103,38 @@ def joint_distances(
     """The distances between samples and graders, among samples, and among graders, at once.
 
     Args:
-        samples: [B, M, H, W] integer class maps, on which pixels that no grader labelled count too, unless
-            `ignore_unlabelled` has marked them.
+        samples: [B, M, H, W] integer class maps; pixels that no grader of the image labelled do not count in them,
+            see `ignore_unlabelled`.
         graders: [B, R, H, W] integer class maps.
         num_classes, classes, ignore_label: as of `pairwise_distance`.
     Returns:
         [B, M, R], [B, M, M] and [B, R, R] float64: what three calls of `pairwise_distance` give.
+    Raises:
+        ValueError: as of `pairwise_distance`.
 
     Example:
         >>> import numpy as np
         >>> [distances.tolist() for distances in joint_distances(np.array([[[[1, 1]]]]), np.array([[[[1, 0]]]]), 2)]
         [[[[0.5]]], [[[0.0]]], [[[0.0]]]]
     """
-    samples = check_segmentations(samples, "samples", num_classes, ignore_label)
-    graders = check_segmentations(graders, "graders", num_classes, ignore_label)
+    samples, graders = check_maps(samples, "samples", num_classes), check_maps(graders, "graders", num_classes)
     check_same_images(samples, graders)
     classes = check_classes(classes, num_classes, ignore_label)
-    num_samples = samples.shape[1]
-    intersection, union = count_pairs([_flat(samples), _flat(graders)], None, classes, ignore_label)
-    distances = 1.0 - _mean_over_classes(intersection / np.maximum(union, 1), union > 0)
+    num_samples, num_all = samples.shape[1], samples.shape[1] + graders.shape[1]
+    distances = np.empty((len(samples), num_all, num_all))
+    # Few images at a time go through all steps, so that their labels are fetched from memory once.
+    step = max(1, pair_counts.LABELS // (samples[0].size + graders[0].size))
+    for start in range(0, len(samples), step):
+        images = slice(start, start + step)
+        highest = max(
+            check_labels(stack[images], name, num_classes, ignore_label, start)
+            for name, stack in (("samples", samples), ("graders", graders))
+        )
+        stacks = [samples[images], graders[images]]
+        if ignore_label is not None and ignore_label <= highest:
+            stacks[0] = ignore_unlabelled(*stacks, ignore_label)
+        intersection, union = pair_counts.count_pairs(list(map(_flat, stacks)), None, classes, ignore_label, highest)
+        distances[images] = 1.0 - _mean_over_classes(intersection / np.maximum(union, 1), union > 0)
     return (
         distances[:, :num_samples, num_samples:],
         distances[:, :num_samples, :num_samples],

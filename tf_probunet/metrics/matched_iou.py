@@ -10,8 +10,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment, linprog
 from scipy.sparse import csr_array, eye_array, kron, vstack
 
-from tf_probunet.metrics.checks import check_segmentations, check_weights
-from tf_probunet.metrics.iou import ignore_unlabelled, pairwise_iou
+from tf_probunet.metrics.checks import check_weights
+from tf_probunet.metrics.iou import pairwise_iou
 
 PROBLEMS = 16  # of transport, solved as one linear program
 
@@ -51,9 +51,6 @@ def matched_iou(
         >>> matched_iou(np.array([[lesion]]), graders, num_classes=2)
         array([0.5])
     """
-    samples = check_segmentations(samples, "samples", num_classes, ignore_label)
-    graders = check_segmentations(graders, "graders", num_classes, ignore_label)
-    samples = ignore_unlabelled(samples, graders, ignore_label)
     return matched_iou_from_iou(
         pairwise_iou(samples, graders, num_classes, classes, ignore_label), grader_weights=grader_weights
     )

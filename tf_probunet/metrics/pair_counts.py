@@ -5,6 +5,7 @@ neither stack of masks has a pixel add nothing to an intersection and are left o
 image costs what its surroundings do. All numbers are integers, so all counts are exact.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,7 +14,10 @@ LABELS = 2**20  # of segmentations at a time
 WORDS = 2**15  # of pairs at a time (256 KiB), which stay in the cache
 
 
-def count_pairs(first: Sequence[np.ndarray], second, classes: Sequence[int], ignore_label: int | None = 255):
+def count_pairs(
+    first: Sequence[np.ndarray], second, classes: Sequence[int], ignore_label: int | None = 255,
+    highest: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Counts for every pair of the segmentations of each image.
 
     Args:
@@ -22,6 +26,7 @@ def count_pairs(first: Sequence[np.ndarray], second, classes: Sequence[int], ign
         second: the same, of R segmentations; None for `first` itself.
         classes: C labels under test, `ignore_label` not among them.
         ignore_label: a pixel that either of a pair marks so is left out of that pair; None if no label means that.
+        highest: label of all, if known; what cannot be there is then not looked for.
     Returns:
         intersection and union, both [B, M, R, C] int64.
 
@@ -36,13 +41,20 @@ def count_pairs(first: Sequence[np.ndarray], second, classes: Sequence[int], ign
     sides = [first] if second is None else [first, second]
     rows = [sum(stack.shape[1] for stack in side) for side in sides]
     batch, _, size = first[0].shape
+    if highest is not None and ignore_label is not None and highest < ignore_label:
+        ignore_label = None
+    # Two classes in bytes are the masks of the foreground as they are.
+    as_they_are = highest == 1 and all(stack.dtype == np.uint8 for side in sides for stack in side)
     intersection = np.zeros((batch, rows[0], rows[-1], len(classes)), np.int64)
     sizes = np.zeros_like(intersection)
     num_pixels = max(64, LABELS // sum(rows) // 64 * 64)
     for pixels in _blocks(size, num_pixels):
         for images in _blocks(batch, LABELS // sum(rows) // min(size, num_pixels)):
             parts = [[stack[images, :, pixels] for stack in side] for side in sides]
-            _count_block(parts, classes, ignore_label, intersection[images], sizes[images])
+            if as_they_are and tuple(classes) == (1,):
+                _add([_pack(side) for side in parts], intersection[images, ..., 0], sizes[images, ..., 0])
+            else:
+                _count_block(parts, classes, ignore_label, intersection[images], sizes[images])
     return intersection, sizes - intersection
 
 
@@ -53,20 +65,29 @@ def _count_block(sides, classes, ignore_label, intersection, sizes):
         known = [_pack([stack != ignore_label for stack in side]) for side in sides]
     for index, label in enumerate(classes):
         masks = [_pack([stack == label for stack in side]) for side in sides]
-        common = _common(masks[0], masks[-1])
-        intersection[..., index] += common
         if partial:  # The size of a mask depends on the partner too, whose ignored pixels are left out.
+            intersection[..., index] += _common(masks[0], masks[-1])
             sizes[..., index] += _common(masks[0], known[-1]) + _common(known[0], masks[-1])
-        elif len(sides) == 1:
-            size = np.diagonal(common, axis1=1, axis2=2)
-            sizes[..., index] += size[:, :, None] + size[:, None]
         else:
-            size, other = (_sum(np.bitwise_count(mask)) for mask in masks)
-            sizes[..., index] += size[:, :, None] + other[:, None]
+            _add(masks, intersection[..., index], sizes[..., index])
+
+
+def _add(masks, intersection, sizes):
+    """Adds the counts of packed masks, one or two sides of [B, M, W] words: [B, M, R]."""
+    common = _common(masks[0], masks[-1])
+    intersection += common
+    if len(masks) == 1:
+        size = other = np.diagonal(common, axis1=1, axis2=2)
+    else:
+        size, other = (_sum(np.bitwise_count(mask)) for mask in masks)
+    sizes += size[:, :, None] + other[:, None]
 
 
 def _pack(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Masks [B, M_1, P], [B, M_2, P], .. bool as words [B, M, ceil(P / 64)] uint64, the last filled up with zeros."""
+    """Masks [B, M_1, P], [B, M_2, P], .. as words [B, M, ceil(P / 64)] uint64, the last filled up with zeros.
+
+    Masks are bool, or bytes, of which any but 0 is a bit that is set.
+    """
     batch, _, num_pixels = masks[0].shape
     packed = np.zeros((batch, sum(mask.shape[1] for mask in masks), 8 * -(-num_pixels // 64)), np.uint8)
     start = 0
@@ -87,14 +108,20 @@ def _common(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     if second is not first:
         filled &= np.bitwise_or.reduce(second, axis=1)
     result = np.empty((len(first), first.shape[1], second.shape[1]), np.uint32)
-    for index, words in enumerate(filled):
-        kept = words.nonzero()[0]
+    # Memory that is used again and again; asking for it anew takes longer than the counting.
+    both = np.empty(max(WORDS, second[0].size), np.uint64)
+    bits = np.empty(both.shape, np.uint8)
+    for index, columns in enumerate(filled):
+        kept = columns.nonzero()[0]
         ours = first[index].take(kept, axis=1)
         theirs = ours if second is first else second[index].take(kept, axis=1)
         for rows in _blocks(len(ours), WORDS // max(theirs.size, 1)):
             # Of a stack with itself what is left of the diagonal has been counted right of it.
             columns = slice(rows.start if second is first else 0, None)
-            result[index, rows, columns] = _sum(np.bitwise_count(ours[rows, None] & theirs[columns]))
+            shape = (len(ours[rows]), *theirs[columns].shape)
+            words, counts = (memory[: math.prod(shape)].reshape(shape) for memory in (both, bits))
+            np.bitwise_and(ours[rows, None], theirs[columns], out=words)
+            result[index, rows, columns] = _sum(np.bitwise_count(words, out=counts))
             if second is first:
                 result[index, columns, rows] = result[index, rows, columns].T
     return result
