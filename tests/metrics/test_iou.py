@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_probunet.metrics import ignore_unlabelled, iou, pairwise_class_iou, pairwise_distance, pairwise_iou
+from tf_probunet.metrics import (
+    ignore_unlabelled,
+    joint_distances,
+    pair_counts,
+    pairwise_class_iou,
+    pairwise_distance,
+    pairwise_iou,
+)
 
 IGNORE = 255
 
@@ -27,7 +34,7 @@ def plain_distance(a, b, classes):
 def stacks(draw):
     """Two stacks of one shape family, classes under test and the number of classes; small, so that classes miss."""
     num_classes = draw(st.integers(2, 4))
-    batch, num_first, num_second, height, width = draw(st.tuples(*[st.integers(1, 3)] * 5))
+    batch, num_first, num_second, height, width = draw(st.tuples(*[st.integers(1, 3)] * 3, *[st.integers(1, 12)] * 2))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     labels = list(range(num_classes)) + draw(st.sampled_from([[], [IGNORE], [IGNORE] * 3]))
     dtype = draw(st.sampled_from([np.uint8, np.int32, np.int64]))
@@ -38,15 +45,21 @@ def stacks(draw):
 
 
 @settings(max_examples=150, deadline=None)
-@given(stacks(), st.sampled_from([1, 7, 20, 2**18]))
-def test_equals_plain_double_loop(drawn, block):
+@given(stacks(), st.sampled_from([1, 100, 400, 2**20]), st.sampled_from([1, 5, 2**16]))
+def test_equals_plain_double_loop(drawn, num_labels, num_words):
     first, second, num_classes, classes = drawn
-    kept, iou.BLOCK = iou.BLOCK, block  # Small blocks cut images and pixels in every possible way.
+    kept = pair_counts.LABELS, pair_counts.WORDS
+    pair_counts.LABELS, pair_counts.WORDS = num_labels, num_words  # Small blocks cut images, pixels and pairs.
     try:
         distance = pairwise_distance(first, second, num_classes, classes)
         themselves = pairwise_distance(first, first, num_classes, classes)
+        labelled = ignore_unlabelled(first, second)
+        among = pairwise_distance(labelled, labelled, num_classes, classes)
+        joint = joint_distances(first, second, num_classes, classes)
     finally:
-        iou.BLOCK = kept
+        pair_counts.LABELS, pair_counts.WORDS = kept
+    for found, expected in zip(joint, (distance, among, pairwise_distance(second, second, num_classes, classes))):
+        np.testing.assert_array_equal(found, expected)
     tested = classes or range(1, num_classes)
     for index in range(len(first)):
         expected = [[plain_distance(a, b, tested) for b in second[index]] for a in first[index]]
