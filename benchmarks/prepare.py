@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pstats
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_scans", 300, "scans prepared", 4)
 flags.DEFINE_integer("num_kills", 10, "times that a preparation is killed", 0)
 flags.DEFINE_integer("seed", 0, "of the moments of the kills")
+flags.DEFINE_string("archives", None, "folder for the made-up archives, kept for another run; a temporary one if not given")
 flags.DEFINE_string("output", None, "JSON for the figures")
 
 
@@ -145,15 +147,19 @@ def main(_):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         few = len(scans) // 4
-        for number, scan in enumerate(scans):
-            for archive in ("all", "few") if number < few else ("all",):
-                write_scan(folder / archive / str(number), scan)
-        warm, text = profile(folder / "few", folder / "profiled")
+        archives = Path(FLAGS.archives or folder)
+        if not (archives / "few").is_dir():
+            for number, scan in enumerate(scans):
+                write_scan(archives / "all" / str(number), scan)
+            shutil.copytree(archives / "all", archives / "few", copy_function=os.link,
+                            ignore=lambda at, names: names[:0] if Path(at) != archives / "all" else
+                            [name for name in names if int(name) >= few])
+        warm, text = profile(archives / "few", folder / "profiled")
         seconds, memory = {}, {}
         for processes in (1, 2):
             for archive in ("few", "all"):
                 output = folder / f"{archive}{processes}"
-                seconds[archive, processes], memory[archive, processes] = prepare(folder / archive, output, processes)
+                seconds[archive, processes], memory[archive, processes] = prepare(archives / archive, output, processes)
         one, two = (rate(seconds["all", n], seconds["few", n], len(scans), few) for n in (1, 2))
         figures = {
             "scans": len(scans), "slices": sum(len(dicom_files.annotated(scan)) for scan in scans),
@@ -171,7 +177,7 @@ def main(_):
             "shards_equal": shards(folder / "all1") == shards(folder / "all2"),
         }
         report(figures, FLAGS.output)
-        outputs = kill(folder / "few", folder, seconds["few", 1], shards(folder / "few1"))
+        outputs = kill(archives / "few", folder, seconds["few", 1], shards(folder / "few1"))
         figures |= {"kills": FLAGS.num_kills, "outputs_equal_in_spite_of_kills": outputs}
     print(text)
     report(figures, FLAGS.output)

@@ -71,6 +71,9 @@ class TestValues:
         assert repr(value) in str(caught.value)
 
     @pytest.mark.parametrize("fields, message", [
+        ({"model": "mhead_unet"}, "Unknown model 'mhead_unet'. Did you mean mheads_unet"),
+        ({"latent_injection": "middle"}, "latent_injection must be one of end, start. Received: 'middle'"),
+        ({"num_members": 0}, "num_members must be at least 1. Received: 0"),
         ({"precision": "float16"}, "precision must be one of float32, mixed_bfloat16. Received: 'float16'"),
         ({"schedule": "linear"}, "schedule must be one of piecewise, cosine. Received: 'linear'"),
         ({"schedule_boundaries": (1, 2), "schedule_values": (0.1,)}, "go in pairs.*Received: 2 and 1"),

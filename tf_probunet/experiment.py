@@ -108,7 +108,8 @@ class Experiment:
                 f"schedule_boundaries and schedule_values go in pairs: from each step on, that rate. Received: "
                 f"{len(self.schedule_boundaries)} and {len(self.schedule_values)}."
             )
-        for field in ("steps", "steps_per_epoch", "batch_size", "validation_images", "validation_samples"):
+        for field in ("steps", "steps_per_epoch", "batch_size", "validation_images", "validation_samples",
+                      "num_members", "num_heads"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1. Received: {getattr(self, field)}.")
         for field in ("scale", "gamma"):

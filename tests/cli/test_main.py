@@ -94,6 +94,11 @@ def test_traceback_on_request(probunet, monkeypatch):
         probunet("verify", "--data", "nowhere")
 
 
+def test_presets_count_the_parameters_of_all_models(probunet):
+    lines = {line.split()[0]: line.split()[1:] for line in probunet("presets", "demo", "--parameters")[1].splitlines()}
+    assert int(lines["unet_ensemble"][0].replace(",", "")) == 16 * int(lines["deterministic_unet"][0].replace(",", ""))
+
+
 def test_presets_show_values_and_sources(probunet):
     assert "lidc_paper" in probunet("presets")[1]
     lines = {line.split()[0]: line.split()[1:] for line in probunet("presets", "lidc_paper")[1].splitlines()}

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tf_probunet.export import saved_model
 from tf_probunet.export.exported import ExportedModel
 from tf_probunet.export.manifest import read_manifest
-from tf_probunet.models import ProbabilisticUNet
+from tf_probunet.models import DeterministicUNet, Image2ImageVAE, MHeadsUNet, ProbabilisticUNet, UNetEnsemble
 
 SIGNATURES = {
     "serving_default": ({"images", "noise"}, {"segmentations", "probabilities"}),
@@ -92,6 +92,33 @@ def test_trunk_and_combiner_make_what_decode_makes(model, call):
     expected = model.decode(model.features(images), tf.constant(latents))
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     assert logits.shape == (2, 5, 16, 32, 2)
+
+
+def test_a_fixed_prior_exports_as_a_net_does(tmp_path):
+    model = tiny_model(fixed_prior=True, posterior_sees_image=False)
+    version = saved_model.export(model, tmp_path / "fixed", check_size=(32, 32))
+    call = CppSavedModel(version).run
+    images, noise = inputs()
+    trunk = call("trunk", images=images)
+    np.testing.assert_array_equal(trunk["prior_mean"], np.zeros((2, 3)))
+    np.testing.assert_array_equal(trunk["prior_stddev"], np.ones((2, 3)))
+    probabilities = np.mean(tf.nn.softmax(model.sample_from_noise(images, noise)), axis=1)
+    np.testing.assert_allclose(call("serving_default", images=images, noise=noise)["probabilities"], probabilities,
+                               atol=1e-4)
+    segmentations, _ = ExportedModel(version).sample(images, 4, seed=(1, 2))
+    assert (segmentations == np.argmax(model.sample(images, 4, seed=(1, 2)), axis=-1)).mean() > 0.999
+
+
+@pytest.mark.parametrize("make, kind", [
+    (DeterministicUNet, "DeterministicUNet"), (MHeadsUNet, "MHeadsUNet"), (UNetEnsemble, "UNetEnsemble"),
+    (Image2ImageVAE, "Image2ImageVAE, whose latents come in at the start of the U-Net"),
+    (lambda **options: ProbabilisticUNet(latent_injection="start", **options),
+     "ProbabilisticUNet, whose latents come in at the start of the U-Net"),
+])
+def test_models_without_trunk_and_combiner_are_refused(tmp_path, make, kind):
+    with pytest.raises(ValueError, match=f"ProbabilisticUNet with latent_injection='end'. Received: {kind}"):
+        saved_model.export(make(channels=(4, 8)), tmp_path / "other")
+    assert not list(tmp_path.iterdir())
 
 
 def test_has_exactly_the_three_signatures(version):

@@ -163,7 +163,9 @@ class SegmenterContract:
         arrays.fit(images, segmentations, batch_size=4, shuffle=False, verbose=0)
         batches = tf.data.Dataset.from_tensor_slices((images, segmentations)).batch(4)
         dataset.fit(batches, verbose=0)
-        assert_same_weights(arrays, dataset)
+        for weight, expected in zip(weights_of(dataset), weights_of(arrays), strict=True):
+            # Another graph, whose sums TensorFlow may order in another way where the batch size is not known.
+            np.testing.assert_allclose(weight, expected, atol=1e-5)
         found = [dataset.evaluate(images, segmentations, batch_size=4, verbose=0), dataset.evaluate(batches, verbose=0)]
         np.testing.assert_allclose(*found, rtol=1e-5)
         predicted = dataset.predict(images, verbose=0)

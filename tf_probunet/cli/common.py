@@ -1,7 +1,9 @@
 """What several verbs share: flag definitions and a line of progress."""
 
 import math
+import os
 import sys
+import tempfile
 import time
 
 from absl import flags
@@ -10,6 +12,23 @@ from absl import flags
 def make_flags() -> flags.FlagValues:
     """Flags of one verb, apart from those of every other."""
     return flags.FlagValues()
+
+
+def import_tensorflow_quietly():
+    """Imports TensorFlow without the lines that its C++ part writes before any log level holds."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())  # now it matters
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def progress(what, interval=2.0):

@@ -3,10 +3,10 @@
 import importlib
 import os
 import sys
-import tempfile
 
 from absl import flags
 
+from tf_probunet.cli import common
 from tf_probunet.suggest import unknown
 
 # TensorFlow reports missing GPUs and CPU features on every start; a user who wants that sets the variable.
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
         return _fail(f"{error}\nSee: probunet {verb} --help", 2)
     try:
         if getattr(module, "USES_TENSORFLOW", True):
-            _import_tensorflow_quietly()
+            common.import_tensorflow_quietly()
         return module.main(values, positional) or 0
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
@@ -86,23 +86,6 @@ def main(arguments: list[str]) -> int:
             raise
         ours = isinstance(error, OSError) and error.strerror and not error.filename  # then str() adds only a number
         return _fail(error.strerror if ours else error)
-
-
-def _import_tensorflow_quietly():
-    """Imports TensorFlow without the lines that its C++ part writes before any log level holds."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            import tensorflow  # noqa: F401
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())  # now it matters
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _split_verb(arguments):

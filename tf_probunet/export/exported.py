@@ -13,7 +13,7 @@ from tf_probunet.models.segmenter import check_size
 
 
 class ExportedModel:
-    """Draws samples from a SavedModel; the same seed gives what `ProbabilisticUNet.sample` gives.
+    """Draws samples from a SavedModel; the same seed gives what `sample` of the Keras model gives.
 
     Args:
         folder: a version, `saved_models/NAME/1`, or `saved_models/NAME` for the newest.

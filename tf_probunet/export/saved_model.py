@@ -14,27 +14,37 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
 from tf_probunet.export.manifest import write_manifest
-from tf_probunet.models import ProbabilisticUNet
+from tf_probunet.models import LatentSegmenter, Segmenter
 from tf_probunet.staging import disk_errors, stage_folder
 
 TOLERANCE = 1e-4  # absolute, on probabilities, features and logits in float32
 WARM_UP = Path("assets.extra", "tf_serving_warmup_requests")
 
 
-def export(model: ProbabilisticUNet, output: str | os.PathLike, *, facts=None, check_size=(64, 64)) -> Path:
+def export(model: Segmenter, output: str | os.PathLike, *, facts=None, check_size=(64, 64)) -> Path:
     """Writes the next version below `output`, as TensorFlow Serving reads it.
 
     Args:
-        model: a float32 model.
+        model: a float32 model whose trunk runs once an image and whose combiner once a sample: a Probabilistic U-Net
+            with `latent_injection="end"`, under its other ablations too.
         output: folder of the model's versions, `saved_models/NAME`; made if missing.
         facts: JSON values for the manifest (experiment, metrics, image encoding).
         check_size: height and width of the images for the comparison with Keras and the warm-up requests.
     Returns:
         the new version's folder, `output/VERSION`.
     Raises:
-        ValueError: the exported numbers differ from Keras's, or the model is not float32.
+        ValueError: the exported numbers differ from Keras's, or the model is of another kind or not float32.
         OSError: the disk is full.
     """
+    if not isinstance(model, LatentSegmenter) or model.latent_injection != "end":
+        kind = type(model).__name__
+        if isinstance(model, LatentSegmenter):
+            kind += ", whose latents come in at the start of the U-Net"
+        raise ValueError(
+            f"Only models with a trunk that runs once an image and a combiner that runs once a sample are exported: "
+            f"ProbabilisticUNet with latent_injection='end'. Received: {kind}. Use it in Keras: sample() draws from "
+            "every model."
+        )
     if model.dtype_policy.name != "float32":
         raise ValueError(
             f"Only float32 models are exported. Received a model of dtype policy {model.dtype_policy.name}. Build it "

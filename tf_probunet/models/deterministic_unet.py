@@ -49,11 +49,11 @@ class DeterministicUNet(Segmenter):
 
     def logits(self, images, before_block=None):
         """Logits [B, H, W, K]; `before_block` as `tf_probunet.unet.UNet` takes it."""
+        self.build()
         return self.head(self.unet(self.standardize(images), before_block=before_block))
 
     def objective(self, images, segmentations, noise=None, sample_weight=None):
         """Cross-entropy summed over labelled pixels, mean over the batch, plus weight decay."""
-        self.build()
         logits = self.logits(images, self.before_block(noise))
         cross_entropy = weighted_mean(masked_cross_entropy(segmentations, logits, self.ignore_label), sample_weight)
         return {"loss": cross_entropy + sum(self.losses), "cross_entropy": cross_entropy}

@@ -74,12 +74,12 @@ class MHeadsUNet(Segmenter):
 
     def hypotheses(self, images):
         """Logits [B, num_heads, H, W, K] of every head."""
+        self.build()
         features = self.unet(self.standardize(images))
         return tf.stack([head(features) for head in self.heads], axis=1)
 
     def objective(self, images, segmentations, noise=None, sample_weight=None):
         """Each image's cross-entropies, its best head's weighing 1 - epsilon and the others' epsilon together."""
-        self.build()
         logits = self.hypotheses(images)
         cross_entropies = tf.stack([
             masked_cross_entropy(segmentations, head, self.ignore_label) for head in tf.unstack(logits, axis=1)
