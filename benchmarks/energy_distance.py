@@ -123,10 +123,11 @@ def measure(make, loops):
 
 def main(_):
     loops = dict(contestants())
+    load = os.getloadavg()[0]
     report({
         "images": FLAGS.num_images, "samples": FLAGS.num_samples, "graders": FLAGS.num_graders,
         "size": [FLAGS.size, FLAGS.size], "lesions": measure(lesions, loops), "noise": measure(noise, loops),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(os.sched_getaffinity(0)), "processes_at_work_before": load,
         "versions": {"python": sys.version.split()[0], "numpy": np.__version__},
     }, FLAGS.output)
 
