@@ -267,8 +267,8 @@ class TestRefused:
             compare(tiny_plan.with_base(steps=8), tiny_info, copied, tiny_settings, report=quiet)
         assert load_comparison(copied)[0].base.steps == 4  # what was there is as it was
 
-    def test_a_change_of_one_entry_is_found_before_anything_is_trained(self, copied, tiny_plan, tiny_info, tiny_settings,
-                                                                       monkeypatch):
+    def test_a_change_of_one_entry_is_found_before_any_training(self, copied, tiny_plan, tiny_info, tiny_settings,
+                                                                monkeypatch):
         no_training(monkeypatch)
         shutil.rmtree(copied / "runs" / "probabilistic-seed0")
         shutil.rmtree(copied / "records" / "probabilistic-seed0")
