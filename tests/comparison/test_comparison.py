@@ -214,6 +214,20 @@ class TestGoingOn:
         with pytest.raises(ValueError, match="Did you mean heads"):
             compare(tiny_plan, tiny_info, copied, tiny_settings, only=["head"], report=quiet)
 
+    def test_a_training_that_fails_keeps_no_other_from_its_turn(self, copied, tiny_plan, tiny_info, tiny_settings,
+                                                                monkeypatch):
+        for name in NAMES[:2]:
+            shutil.rmtree(copied / "records" / name)
+        shutil.rmtree(copied / "runs" / NAMES[0])
+
+        def fail(*_, **__):
+            raise FloatingPointError("Training stopped: loss is not finite.")
+
+        monkeypatch.setattr(module, "train", fail)
+        with pytest.raises(FloatingPointError, match="training of probabilistic-seed0 failed; all else is done"):
+            compare(tiny_plan, tiny_info, copied, tiny_settings, report=quiet)
+        assert (copied / "records" / NAMES[1]).is_dir() and not (copied / "records" / NAMES[0]).exists()
+
     def test_more_entries_and_seeds_may_come_later(self, copied, tiny_plan, tiny_info, tiny_settings, monkeypatch):
         content = tiny_plan.to_json()
         content["entries"][1]["label"] = "Many heads"
