@@ -291,7 +291,9 @@ class TestRefused:
         with pytest.raises(ValueError, match="heads-16-seed0 was made by another plan.*num_heads: 16 here, 12 there"):
             compare(parse_plan(content), tiny_info, copied, tiny_settings, report=quiet)
 
-    def test_another_dataset(self, copied, tiny_plan, tiny_info, tiny_settings):
+    @pytest.mark.parametrize("gone", ["runs", "records"])
+    def test_another_dataset(self, copied, tiny_plan, tiny_info, tiny_settings, gone):
+        shutil.rmtree(copied / gone)
         other = dataclasses.replace(tiny_info, source="elsewhere")
         with pytest.raises(ValueError, match="from another dataset than .*differs in source"):
             compare(tiny_plan, other, copied, tiny_settings, report=quiet)
