@@ -68,6 +68,21 @@ def test_equals_plain_double_loop(drawn, num_labels, num_words):
         np.testing.assert_allclose(themselves[index], expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.02, 0.3])  # bytes, then words, are left out where nothing is drawn
+@pytest.mark.parametrize("size", [(64, 64), (37, 53)])
+def test_things_of_any_size_in_larger_images(share, size):
+    rng = np.random.default_rng(0)
+    first, second = (
+        (rng.random((2, count, *size)) < share).astype(np.uint8) * rng.integers(1, high, (2, count, *size), np.uint8)
+        for count, high in ((5, 2), (3, 2))
+    )
+    for one, other, num_classes in ((first, second, 2), (2 * first, second, 3), (first.astype(int), second, 2)):
+        expected = [[[plain_distance(a, b, range(1, num_classes)) for b in other[image]] for a in one[image]]
+                    for image in range(2)]
+        np.testing.assert_allclose(pairwise_distance(one, other, num_classes), expected, atol=1e-12)
+        np.testing.assert_allclose(joint_distances(one, other, num_classes)[0], expected, atol=1e-12)
+
+
 @settings(max_examples=50, deadline=None)
 @given(stacks())
 def test_is_a_distance(drawn):

@@ -112,9 +112,9 @@ def _common(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     both = np.empty(max(WORDS, second[0].size), np.uint64)
     bits = np.empty(both.shape, np.uint8)
     for index, columns in enumerate(filled):
-        kept = columns.nonzero()[0]
-        ours = first[index].take(kept, axis=1)
-        theirs = ours if second is first else second[index].take(kept, axis=1)
+        keep = _filled_words(columns)
+        ours = keep(first[index])
+        theirs = ours if second is first else keep(second[index])
         for rows in _blocks(len(ours), WORDS // max(theirs.size, 1)):
             # Of a stack with itself what is left of the diagonal has been counted right of it.
             columns = slice(rows.start if second is first else 0, None)
@@ -125,6 +125,18 @@ def _common(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             if second is first:
                 result[index, columns, rows] = result[index, rows, columns].T
     return result
+
+
+def _filled_words(columns: np.ndarray):
+    """A function that leaves out of words [M, W] what is 0 in `columns` [W]."""
+    octets = columns.view(np.uint8)
+    kept = octets.nonzero()[0]
+    if 4 * len(kept) > len(octets):
+        kept = columns.nonzero()[0]
+        return lambda words: words.take(kept, axis=1)
+    # Of words in which small things are drawn, most of the eight bytes are empty. One of those fills the last word up.
+    kept = np.concatenate([kept, np.full(-len(kept) % 8, octets.argmin())])
+    return lambda words: words.view(np.uint8).take(kept, axis=1).view(np.uint64)
 
 
 def _ignore_alike(stacks: Sequence[np.ndarray], ignore_label: int) -> bool:
