@@ -31,12 +31,13 @@ def plan(tmp_path):
 
 def test_from_a_plan_to_a_page_and_the_page_alone(capsys, plan, tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ["--plan", "solo.json", "--data", tiny_folder, "--output", "out", "--runs", "elsewhere", "--num_cases", 1,
-                 "--set", "steps=2", "--limit", 6]
+    arguments = ["--plan", "solo.json", "--data", tiny_folder, "--output", "out", "--runs", "elsewhere",
+                 "--num_cases", 1, "--set", "steps=2", "--limit", 6]
     status, out, err = run(capsys, *arguments)
     assert status == 0, err
     assert out.startswith("Run 1 of 1: only-seed0: train, then evaluate.\n") and out.endswith("Page: out/README.md\n")
-    assert (tmp_path / "elsewhere" / "only-seed0" / "best.weights.h5").is_file() and not (tmp_path / "out/runs").exists()
+    assert (tmp_path / "elsewhere" / "only-seed0" / "best.weights.h5").is_file()
+    assert not (tmp_path / "out" / "runs").exists()
     page = tmp_path / "out" / "README.md"
     words = page.read_text()
     # The folder of this machine is left out; everything else would do the same again.

@@ -214,6 +214,20 @@ class TestGoingOn:
         with pytest.raises(ValueError, match="Did you mean heads"):
             compare(tiny_plan, tiny_info, copied, tiny_settings, only=["head"], report=quiet)
 
+    def test_a_training_that_fails_keeps_no_other_from_its_turn(self, copied, tiny_plan, tiny_info, tiny_settings,
+                                                                monkeypatch):
+        for name in NAMES[:2]:
+            shutil.rmtree(copied / "records" / name)
+        shutil.rmtree(copied / "runs" / NAMES[0])
+
+        def fail(*_, **__):
+            raise FloatingPointError("Training stopped: loss is not finite.")
+
+        monkeypatch.setattr(module, "train", fail)
+        with pytest.raises(FloatingPointError, match="training of probabilistic-seed0 failed; all else is done"):
+            compare(tiny_plan, tiny_info, copied, tiny_settings, report=quiet)
+        assert (copied / "records" / NAMES[1]).is_dir() and not (copied / "records" / NAMES[0]).exists()
+
     def test_more_entries_and_seeds_may_come_later(self, copied, tiny_plan, tiny_info, tiny_settings, monkeypatch):
         content = tiny_plan.to_json()
         content["entries"][1]["label"] = "Many heads"
@@ -267,8 +281,8 @@ class TestRefused:
             compare(tiny_plan.with_base(steps=8), tiny_info, copied, tiny_settings, report=quiet)
         assert load_comparison(copied)[0].base.steps == 4  # what was there is as it was
 
-    def test_a_change_of_one_entry_is_found_before_anything_is_trained(self, copied, tiny_plan, tiny_info, tiny_settings,
-                                                                       monkeypatch):
+    def test_a_change_of_one_entry_is_found_before_any_training(self, copied, tiny_plan, tiny_info, tiny_settings,
+                                                                monkeypatch):
         no_training(monkeypatch)
         shutil.rmtree(copied / "runs" / "probabilistic-seed0")
         shutil.rmtree(copied / "records" / "probabilistic-seed0")
@@ -277,7 +291,9 @@ class TestRefused:
         with pytest.raises(ValueError, match="heads-16-seed0 was made by another plan.*num_heads: 16 here, 12 there"):
             compare(parse_plan(content), tiny_info, copied, tiny_settings, report=quiet)
 
-    def test_another_dataset(self, copied, tiny_plan, tiny_info, tiny_settings):
+    @pytest.mark.parametrize("gone", ["runs", "records"])
+    def test_another_dataset(self, copied, tiny_plan, tiny_info, tiny_settings, gone):
+        shutil.rmtree(copied / gone)
         other = dataclasses.replace(tiny_info, source="elsewhere")
         with pytest.raises(ValueError, match="from another dataset than .*differs in source"):
             compare(tiny_plan, other, copied, tiny_settings, report=quiet)

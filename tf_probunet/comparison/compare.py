@@ -60,6 +60,7 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
         ValueError: a run or record that is there was made by another plan, from other data or with other settings and
             cannot be made anew; `only` names what is not in the plan.
         BlockingIOError: another process is at work on this comparison.
+        FloatingPointError: a loss became NaN or infinite; raised when all other runs are done.
     """
     output, runs = Path(output), Path(runs or Path(output) / RUNS)
     planned = plan.runs()
@@ -78,6 +79,7 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
             )
         _save_cases(plan, data, output / RECORDS / CASES, settings)
         save_comparison(plan, settings, command, output)
+        failed = {}
         for number, run in enumerate(planned, 1):
             if run not in chosen:
                 continue
@@ -85,11 +87,21 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
             if actions[run.name] == "done":
                 continue
             if not is_finished(runs / run.name):
-                _train(run, data, runs / run.name, report)
+                try:
+                    _train(run, data, runs / run.name, report)
+                except FloatingPointError as error:  # the other runs' hours are not to be lost for it
+                    report(f"{run.name} failed: {error}")
+                    failed[run.name] = error
+                    continue
             record = _evaluate(run, data, runs / run.name, settings, progress(run.name))
             write_record(output / RECORDS / run.name, record)
             value = record.evaluation.energy_distance[run.num_samples].mean()
             report(f"{run.name}: energy distance {value:.4f} at {run.num_samples} samples.")
+        if failed:
+            raise FloatingPointError(
+                f"The training of {', '.join(failed)} failed; all else is done. First: {next(iter(failed.values()))} A "
+                "remedy for one is a remedy for all models: --set FIELD=VALUE, into another --output."
+            )
 
 
 def _chosen(plan, planned, only):

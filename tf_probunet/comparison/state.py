@@ -11,7 +11,7 @@ from tf_probunet.comparison.records import experiment_of, plain, read_facts
 from tf_probunet.data.dataset import sha256_of
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.staging import replace_file
-from tf_probunet.training import BEST_WEIGHTS, LAST_WEIGHTS
+from tf_probunet.training import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS
 
 PLAN = "plan.json"
 
@@ -82,16 +82,11 @@ def needed(run: PlannedRun, data, record, folder, settings: Settings) -> str:
     facts, finished, started = read_facts(record), is_finished(folder), (folder / FILE_NAME).is_file()
     if started:
         check_plan(folder, Experiment.load(folder), run)
+        _check_data(folder, json.loads((folder / DATA_FACTS).read_text(encoding="utf-8")), data, run)
     if facts is None:
         return "evaluate" if finished else "go on training, then evaluate" if started else "train, then evaluate"
     check_plan(record, experiment_of(facts), run)
-    now = plain(data.with_window(run.experiment.window).facts())
-    changed = [name for name in {**facts["data"], **now} if facts["data"].get(name) != now.get(name)]
-    if changed:
-        raise ValueError(
-            f"{record} was made from another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "
-            "dataset that it was made from, or choose another --output."
-        )
+    _check_data(record, facts["data"], data, run)
     reasons = stale(facts, run, settings)
     if finished and sha256_of(folder / BEST_WEIGHTS) != facts["weights_sha256"]:
         reasons.append(f"{folder / BEST_WEIGHTS} has changed")
@@ -101,6 +96,16 @@ def needed(run: PlannedRun, data, record, folder, settings: Settings) -> str:
             "Give the settings that it was made with, bring the run folder back, or remove the record to train it anew."
         )
     return f"evaluate anew: {'; '.join(reasons)}" if reasons else "done"
+
+
+def _check_data(path, found, data, run):
+    now = plain(data.with_window(run.experiment.window).facts())
+    changed = [name for name in {**found, **now} if found.get(name) != now.get(name)]
+    if changed:
+        raise ValueError(
+            f"{path} was made from another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "
+            "dataset that it was made from, or choose another --output."
+        )
 
 
 def check_plan(path, experiment, run: PlannedRun) -> None:

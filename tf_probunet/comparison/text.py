@@ -51,8 +51,8 @@ def overview(plan: Plan, settings, numbers, facts) -> str:
     return (
         f"{numbers['num_images']:,} images of {numbers['num_groups']} group{'s' * (numbers['num_groups'] > 1)}, split "
         f"{settings.split}, central {height}x{width} pixels. {source(plan, facts)} Of all models: {base.steps:,} steps "
-        f"of batch {base.batch_size}, channels {'-'.join(map(str, base.channels))}; of each run the weights that had the "
-        f"lowest energy distance on {base.validation_images} images of split val, measured every "
+        f"of batch {base.batch_size}, channels {'-'.join(map(str, base.channels))}; of each run the weights that had "
+        f"the lowest energy distance on {base.validation_images} images of split val, measured every "
         f"{base.steps_per_epoch} steps{bias if settings.split == 'val' else ''}."
     )
 
