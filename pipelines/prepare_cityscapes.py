@@ -46,7 +46,12 @@ def prepare_cityscapes(sources, output, *, scale=4, flips=True, val_cities=None,
 def city_records(unit: WorkUnit, remarks: Remarks) -> Iterator[Record]:
     """The records of one city; `unit.work` holds the fields of a `cityscapes_layout.Unit` and the scale."""
     frames = tuple(Frame(**frame) for frame in unit.work["unit"]["frames"])
-    yield from cityscapes.read_unit(Unit(**{**unit.work["unit"], "frames": frames}), unit.work["scale"])
+    try:
+        yield from cityscapes.read_unit(Unit(**{**unit.work["unit"], "frames": frames}), unit.work["scale"])
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk, not the image
+        raise ValueError(f"{error} All {len(frames)} images of {unit.work['unit']['city']} go with it.") from error
 
 
 def _plan(sources, options, report, _: Path) -> Plan:

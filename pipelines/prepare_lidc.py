@@ -54,6 +54,11 @@ def _split(scans, splits, seed):
 
 def _plan(dicom, grid, split, seed, scans, execute, report, folder: Path) -> Plan:
     index = read_index(index_units(dicom), HeaderReader(str(folder)), execute)
+    if not index.series and not index.damaged:
+        raise ValueError(
+            f"None of the {len(index.files):,} files in {dicom} is a CT image. Expected the DICOM files of LIDC-IDRI, in "
+            "whatever folders. Give the folder into which the archive was downloaded."
+        )
     remarks = Remarks(rejects=list(index.damaged))
     known = {uid for uid in index.series if uid in scans}
     for uid in sorted(index.series.keys() - known):

@@ -49,7 +49,7 @@ def run_on_beam(
         return
     with _quiet(), _written(units, make.folder) as paths:
         beam, options, runner = _import_beam(list(beam_flags), num_processes, make.folder)
-        with _watch(make, units, progress), disk_errors("the parts"):
+        with _watch(make, units, progress), disk_errors(make.folder, "What is finished is kept there"):
             with beam.Pipeline(runner=runner, options=options) as pipeline:
                 _ = (
                     pipeline
@@ -64,7 +64,7 @@ def _written(units, folder):
     """Paths of files with one unit each: Beam's direct runner holds whatever it passes on in memory, several times."""
     with tempfile.TemporaryDirectory(prefix="units-", dir=folder) as queue:
         paths = [os.path.join(queue, f"{number:06d}.pickle") for number in range(len(units))]
-        with disk_errors(folder):
+        with disk_errors(folder, "What is finished is kept there"):
             for path, unit in zip(paths, units, strict=True):
                 with open(path, "wb") as file:
                     pickle.dump(unit, file)

@@ -7,7 +7,7 @@ from tf_probunet import overlay, plots
 from tf_probunet.data.augment import augment
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage
-from tf_probunet.sheet_page import TEXT, Tile, hexadecimal, rgb, shorten, write_page
+from tf_probunet.sheet_page import TEXT, Tile, hexadecimal, letters_in, rgb, shorten, write_page
 
 PANEL, SMALL_PANEL = 256, 200  # most pixels a side; the small ones where several class maps stand beside an image
 GRADER_COLORS = tuple(plots.COLORS[index] for index in (4, 5, 3, 2, 1, 0))  # those that stand out from grey first
@@ -90,7 +90,7 @@ def augmented_sheet(info: DatasetInfo, split, path, augmentation, crop_size, *, 
         panels = [_panel(*view, info) for view in views]
         drawn_masks += [view[1] for view in views]
         caption = f", grader {grader + 1}" if len(masks) > 1 else ""
-        tiles.append(Tile([panels[0]], [[(shorten(case["name"] + caption, panels[0].shape[1]), TEXT)]]))
+        tiles.append(Tile([panels[0]], _named(case["name"] + caption, panels[0].shape[1])))
         tiles += [Tile([panel], [[(f"view {number}", TEXT)]]) for number, panel in enumerate(panels[1:], 1)]
     outlined = info.num_classes == 2
     legend = [("the grader's outline", GRADER_COLORS[0])] if outlined else _class_legend(drawn_masks, info)
@@ -133,8 +133,14 @@ def _outlined(case, info, shown):
     empty = [number for number, mask in enumerate(masks) if not (mask == 1).any()]
     panel = _draw(case["image"], masks, info)
     nothing = [(f"{number + 1}{',' if number != empty[-1] else ':'} ", GRADER_COLORS[number]) for number in empty]
-    captions = [[(shorten(case["name"], panel.shape[1]), TEXT)], nothing and [*nothing, ("nothing", TEXT)]]
+    captions = [*_named(case["name"], panel.shape[1]), nothing and [*nothing, ("nothing", TEXT)]]
     return Tile([panel], captions)
+
+
+def _named(name, width):
+    """Lines of a caption: one, or the group and what follows it where one is too short for both."""
+    parts = name.split("/", 1) if len(name) > letters_in(width) else [name]
+    return [[(shorten(part, width), TEXT)] for part in parts]
 
 
 def _draw(image, masks, info):
@@ -156,7 +162,7 @@ def _mapped(case, info, shown):
     image = overlay.to_rgb(overlay.resize(case["image"], size))
     panels = [image, *[overlay.draw_classes(labels, colors, info.ignore_label) for labels in maps]]
     width = len(panels) * image.shape[1]
-    captions = [[(shorten(case["name"], width), TEXT)]]
+    captions = _named(case["name"], width)
     if len(case["segmentations"]) > 1:
         weights = ", ".join(f"{100 * weight:.0f} %" for weight in case["weights"][:shown])
         captions.append([(shorten(f"weights {weights}", width), TEXT)])

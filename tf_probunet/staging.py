@@ -77,8 +77,13 @@ def replace_file(final: str | os.PathLike, mode: str = "w", **options):
 
 
 @contextlib.contextmanager
-def disk_errors(target: str | os.PathLike):
-    """Turns what Python and TensorFlow raise on a full or failing disk into one `OSError` that says what to do."""
+def disk_errors(target: str | os.PathLike, left="Nothing was left under that name"):
+    """Turns what Python and TensorFlow raise on a full or failing disk into one `OSError` that says what to do.
+
+    Args:
+        target: what is written.
+        left: what of it is there now, in words.
+    """
     # TensorFlow is not imported here: its errors are known by name, so that light tools can use this file.
     try:
         yield
@@ -89,6 +94,6 @@ def disk_errors(target: str | os.PathLike):
             raise
         raise OSError(
             errno.ENOSPC,
-            f"The disk is full: could not write {target}. Nothing was left under that name; free some space or "
+            f"The disk is full: could not write {target}. {left}; free some space or "
             "choose another folder, and run the command again",
         ) from error

@@ -1,5 +1,6 @@
 """The command line: verbs, help, near names, exit statuses; and every verb on a tiny dataset."""
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tf_probunet.cli import main as cli
+from tf_probunet.cli.main import in_words
 
 
 @pytest.fixture
@@ -79,6 +81,10 @@ def test_wrong_command_lines_exit_with_2_and_say_what_is_meant(probunet, argumen
     (["train", "--data", "{data}", "--run", "out", "--preset", "cityscapes_official"], "has num_classes 24"),
     (["train", "--data", "{data}", "--run", "out", "--resume"], "Not a run: out"),
     (["presets", "lidc_papre"], "Did you mean lidc_paper"),
+    (["show", "--data", "{data}", "--output", "{data}/dataset.json/page.png"],
+     "dataset.json: File exists. A file is where a folder should be: choose another name."),
+    (["prepare", "arrays", "--source", "x.npz", "--output", "out", "--classes", "background", "--classes", "lesion"],
+     "--classes is one list, the background first: --classes background,lesion. Received: lesion."),
 ])
 def test_failures_exit_with_1_one_clear_line_and_nothing_made(probunet, tiny_folder, tmp_path, monkeypatch, arguments,
                                                              message):
@@ -86,6 +92,13 @@ def test_failures_exit_with_1_one_clear_line_and_nothing_made(probunet, tiny_fol
     status, _, err = probunet(*[argument.format(data=tiny_folder) for argument in arguments])
     assert status == 1 and message in err and err.startswith("probunet: ") and "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".data.parts", ".data.parts/x.json", ".data.partial-123", "data"])
+def test_errors_of_the_system_name_what_the_user_named(name):
+    error = OSError(errno.EROFS, "Read-only file system", f"folder/{name}")
+    expected = name.replace(".data.parts", "data").replace(".data.partial-123", "data")
+    assert in_words(error) == f"folder/{expected}: Read-only file system. Choose a folder that can be written."
 
 
 def test_traceback_on_request(probunet, monkeypatch):

@@ -286,6 +286,17 @@ class TestWhatIsWrong:
             files[name] = content
         refused(files, error, f"source.zip.*{message}" if "twice" not in message else message)
 
+    def test_labels_without_their_image(self, refused):
+        files = layout(OTHER)
+        del files["leftImg8bit/train/a/a_000000_000001_leftImg8bit.png"]
+        refused(files, ValueError, "1 labels have no image, first .*gtFine/train/a/a_000000_000001_gtFine_labelIds.png. "
+                                   "Expected leftImg8bit/train/a/a_000000_000001_leftImg8bit.png", scale=1)
+
+    def test_how_many_images_go_with_one_that_is_damaged(self, refused):
+        files = layout(OTHER) | {"leftImg8bit/train/a/a_000000_000001_leftImg8bit.png": b"cut"}
+        refused(files, ValueError, r"_000001_leftImg8bit.png is no readable PNG \(3 bytes\).* All 2 images of a go with it",
+                scale=1)
+
     def test_sizes_that_the_scale_does_not_divide(self, refused):
         refused(layout(OTHER), ValueError, f"{IMAGE_NAME.replace('1_', '0_')} is 16x32, which scale 3 does not divide",
                 scale=3)

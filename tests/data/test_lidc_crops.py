@@ -158,6 +158,19 @@ class TestErrors:
         message = r"crops.*: images/.*2/n00_s001.png lacks 1 of its 4 masks, first gt/.*_l2.png. Expected"
         refused(files, ValueError, message)
 
+    def test_masks_without_an_image(self, refused):
+        files = release(16)
+        del files[f"images/{PATIENTS[1]}/n00_s001.png"]
+        refused(files, ValueError, "crops.*: 4 masks belong to no image, first gt/.*n00_s001_l0.png. Expected")
+
+    @pytest.mark.parametrize("value", [7, 254])
+    def test_a_mask_with_other_values(self, refused, value):
+        files = release(16)
+        mask = np.zeros((16, 16), np.uint8)
+        mask[3, 3:5] = 255, value
+        name = f"gt/{PATIENTS[1]}/n00_s001_l2.png"
+        refused(files | {name: png(mask)}, ValueError, rf"{name} holds \[0, {value}, 255\]. Expected a mask")
+
     def test_sizes_that_do_not_match(self, refused):
         files = release(16)
         files[f"gt/{PATIENTS[1]}/n00_s001_l2.png"] = png(np.zeros((15, 16), np.uint8))
@@ -226,7 +239,7 @@ class TestErrors:
 
     def test_what_is_no_source(self, tmp_path):
         (tmp_path / "text.zip").write_text("not a zip")
-        for source, message in (("nothing", "does not exist"), ("text.zip", "is not a zip file")):
+        for source, message in (("nothing", "does not exist"), ("text.zip", "is no zip file")):
             with pytest.raises(OSError, match=f"{source} {message}. Expected a folder or zip with images/<patient>"):
                 prepare_lidc_crops([tmp_path / source], tmp_path / "data")
         with pytest.raises(ValueError, match="No sources were given"):
@@ -239,7 +252,7 @@ class TestErrors:
         flipped = bytearray(whole)
         flipped[member.header_offset + 500] ^= 1
         for damaged, message in ((bytes(flipped), "cannot read images/.*n00_s000.png .*Copy the source again"),
-                                 (whole[: len(whole) // 2], "is not a zip file")):
+                                 (whole[: len(whole) // 2], "is no zip file")):
             (tmp_path / "crops.zip").write_bytes(damaged)
             with pytest.raises(OSError, match=f"crops.zip.*{message}"):
                 prepare_lidc_crops([tmp_path / "crops.zip"], tmp_path / "data")

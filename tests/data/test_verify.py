@@ -10,7 +10,7 @@ import tensorflow as tf
 from tf_probunet.data.dataset import ImageEncoding, load_info, sha256_of
 from tf_probunet.data.reading import evaluation_dataset, explain_damage, training_dataset
 from tf_probunet.data.verify import VerifiedSplit, find_damage, verify
-from tf_probunet.data.writer import Record
+from tf_probunet.data.writer import DatasetWriter, Record
 
 REMEDY = "Copy the dataset again or prepare it anew"
 
@@ -110,6 +110,20 @@ class TestDamagedShards:
         second.write_bytes(held)
         with pytest.raises(OSError, match=f"{first.name} is readable, but differs from its sha256.*{REMEDY}"):
             verify(copy)
+
+    def test_a_file_beside_the_shards(self, tmp_path):
+        with DatasetWriter(tmp_path / "data", classes=("background", "lesion"), splits=("train",), source="tests",
+                           licence="CC0", preparation={}) as writer:
+            writer.add_file("splits.csv", "patient,split\na,train\n")
+            writer.write("train", Record(np.zeros((16, 16, 1), np.uint8), np.zeros((4, 16, 16), np.uint8), "a", "a"))
+        info = load_info(tmp_path / "data")
+        verify(info)
+        (info.folder / "splits.csv").write_text("patient,split\na,val\n")
+        with pytest.raises(OSError, match=f"splits.csv differs from its sha256 in dataset.json.*{REMEDY}"):
+            verify(info)
+        (info.folder / "splits.csv").unlink()
+        with pytest.raises(OSError, match=f"splits.csv is missing.*{REMEDY}"):
+            verify(info)
 
     def test_what_is_no_file(self, copy):
         path = copy.shard_paths("train")[0]

@@ -262,7 +262,7 @@ class TestWhatIsWrong:
         with pytest.raises(FileNotFoundError, match="holds no files"):
             prepare_lidc(tmp_path / "empty", tmp_path / "data")
         (tmp_path / "empty" / "readme.txt").write_text("hello")
-        with pytest.raises(ValueError, match="No image was found"):
+        with pytest.raises(ValueError, match="None of the 1 files in .*empty is a CT image. Expected the DICOM files"):
             prepare_lidc(tmp_path / "empty", tmp_path / "data", report=lambda line: None)
         assert not (tmp_path / "data").exists()
 

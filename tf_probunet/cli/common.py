@@ -111,6 +111,11 @@ def own_data(values):
     except ValueError as error:
         raise ValueError(f"--ignore is a list of whole numbers, such as 254,255. Received: {','.join(values.ignore)}."
                          ) from error
+    if len(values.classes) < 2:
+        raise ValueError(
+            "--classes is one list, the background first: --classes background,lesion. Received: "
+            f"{','.join(values.classes)}."
+        )
     return {
         "classes": tuple(values.classes), "labels": values.labels, "ignored": ignored,
         "ignore_label": values.ignore_label, "val_fraction": values.val_fraction, "seed": values.seed,

@@ -1,7 +1,9 @@
 """The `probunet` command: finds the verb's file, parses its flags, and turns errors into one clear line."""
 
+import errno
 import importlib
 import os
+import re
 import sys
 
 from absl import flags
@@ -84,8 +86,25 @@ def main(arguments: list[str]) -> int:
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("PROBUNET_TRACEBACK"):
             raise
-        ours = isinstance(error, OSError) and error.strerror and not error.filename  # then str() adds only a number
-        return _fail(error.strerror if ours else error)
+        return _fail(in_words(error))
+
+
+def in_words(error):
+    """The text of an error; of the operating system's, without its number and without our names for what is unfinished."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    if not error.filename:
+        return error.strerror
+    path = re.sub(r"(^|/)\.([^/]+)\.(?:parts|partial-\d+)(?=/|$)", r"\1\2", os.fsdecode(error.filename))
+    remedy = {
+        errno.EROFS: "Choose a folder that can be written.",
+        errno.EACCES: "Choose a folder or file that you may use, or change its permissions.",
+        errno.EPERM: "Choose a folder or file that you may use, or change its permissions.",
+        errno.EEXIST: "A file is where a folder should be: choose another name.",
+        errno.ENOTDIR: "A file is where a folder should be: choose another name.",
+        errno.EISDIR: "A folder is where a file should be: choose another name.",
+    }.get(error.errno, "")
+    return f"{path}: {error.strerror}. {remedy}".strip()
 
 
 def _split_verb(arguments):

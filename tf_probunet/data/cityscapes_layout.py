@@ -67,7 +67,7 @@ def find_units(sources, *, val_cities=None, split_within_cities=False, report=la
         report: called with lines of text about what was left out.
     Raises:
         OSError: a source is missing or unreadable.
-        ValueError: no images, an image without labels, an image that is there twice, or splits that share a city.
+        ValueError: no images, an image without labels, labels without their image, an image that is there twice, or splits that share a city.
     """
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
@@ -85,6 +85,13 @@ def find_units(sources, *, val_cities=None, split_within_cities=False, report=la
         )
     cities = sorted({key[:2] for key in images})
     split_of = _assign(cities, {key[0] for key in labels}, val_cities, split_within_cities, report)
+    lost = sorted(key for key in labels if key not in images and key[:2] in split_of)
+    if lost:
+        raise ValueError(
+            f"{len(lost)} labels have no image, first {': '.join(labels[lost[0]])}. Expected "
+            f"leftImg8bit/{'/'.join(lost[0])}{IMAGE} in one of the sources. Copy the images again, or take their labels "
+            "out."
+        )
     units = []
     for folder, city in cities:
         split = split_of.get((folder, city))

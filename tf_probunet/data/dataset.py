@@ -66,6 +66,7 @@ class DatasetInfo:
     licence: str
     preparation: dict
     flips: tuple[Flip, ...] = ()
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -153,6 +154,7 @@ def load_info(folder: str | os.PathLike) -> DatasetInfo:
             licence=content["licence"],
             preparation=content["preparation"],
             flips=flips_from_json(content.get("flips", []), content["classes"]),
+            files=content.get("files", {}),
         )
     except (TypeError, ValueError) as error:  # TypeError: fields of ImageEncoding
         raise ValueError(

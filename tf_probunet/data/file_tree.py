@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 
 class FileTree:
@@ -27,8 +27,10 @@ class FileTree:
         if self.source.is_dir():
             return
         if not zipfile.is_zipfile(self.source):
-            what = "is not a zip file" if self.source.exists() else "does not exist"
-            raise FileNotFoundError(f"{source} {what}. Expected a folder or zip with {expected}.")
+            if not self.source.exists():
+                raise FileNotFoundError(f"{source} does not exist. Expected a folder or zip with {expected}.")
+            raise OSError(f"{source} is no zip file. Expected a folder or zip with {expected}. If it was "
+                          "downloaded, copy it again.")
         try:
             self._zip = zipfile.ZipFile(self.source)
         except zipfile.BadZipFile as error:
@@ -72,7 +74,8 @@ class FileTree:
                 elif not stored.startswith(("I", "F")):
                     pixels = np.asarray(image.convert(mode))
         except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:  # all of them Pillow's
-            raise OSError(f"{self.source}: {name} is no readable PNG ({error}). Copy the source again.") from error
+            what = f"{len(content)} bytes" if isinstance(error, UnidentifiedImageError) else error
+            raise OSError(f"{self.source}: {name} is no readable PNG ({what}). Copy the source again.") from error
         if pixels is None and stored.startswith(("I", "F")):
             raise ValueError(
                 f"{self.source}: {name} has more than 8 bits. Expected 8 bit images and masks; bring them to 8 bit "

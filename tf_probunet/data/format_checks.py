@@ -123,6 +123,10 @@ def check_info(content) -> None:
     image = content["image"]
     for field in ("channels", "bits", "scale", "offset", "unit", "low", "high"):  # no default where a file is read
         _expect(field in image, f"image.{field}", "nothing", "a value")
+    files = content.get("files", {})
+    named = isinstance(files, dict) and all(
+        isinstance(sha256, str) and name and "/" not in name and "\0" not in name for name, sha256 in files.items())
+    _expect(named, "files", files, "names of files in the same folder, each with its sha256")
     _expect(content["splits"], "splits", content["splits"], "at least one split")
     for name, split in content["splits"].items():
         where = f"splits.{name}"

@@ -50,7 +50,7 @@ def prepare_lidc_crops(sources, output, *, val_fraction=0.15, seed=0, progress=l
         progress: called with (images done, images in all).
     Raises:
         OSError: a source is missing or unreadable, or the disk is full.
-        ValueError: a mask is missing, sizes do not match, or a patient is in two splits.
+        ValueError: a mask is missing, belongs to no image or is none, sizes do not match, or a patient is in two splits.
     """
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
@@ -81,7 +81,7 @@ def _find(tree):
         raise ValueError(
             f"{tree.source} holds no images/<patient>/*.png. Expected the layout of the LIDC crop release."
         )
-    known = set(tree.names)
+    known, used = set(tree.names), set()
     facts = _read_index(tree)
     # What no folder inside of the source names, the source's own name may. A zip's name says nothing.
     own_split = _split_name(tree.source.resolve().parts) if tree.source.is_dir() else ""
@@ -97,8 +97,15 @@ def _find(tree):
                 f"{tree.source}: {name} lacks {len(missing)} of its {NUM_GRADERS} masks, first {missing[0]}. Expected "
                 "one PNG a grader, black where the grader drew nothing."
             )
+        used.update(masks)
         split = _split_name(above) if above else own_split
         yield _Crop(tree, name, masks, split, path.parts[at + 1], facts.get(name, {}))
+    lost = sorted(name for name in known - used if "gt" in PurePosixPath(name).parts[:-2] and name.endswith(".png"))
+    if lost:
+        raise ValueError(
+            f"{tree.source}: {len(lost)} masks belong to no image, first {lost[0]}. Expected images/<patient>/*.png of the "
+            "same name without _l0..3. Copy the source again, or take these masks out."
+        )
 
 
 def _split_name(folders):
@@ -154,8 +161,14 @@ def _split_by_patient(crops, val_fraction, seed):
 
 def _record(crop):
     image = crop.tree.read_png(crop.image, "L")
-    masks = [(crop.tree.read_png(name, "L") > 0).astype(np.uint8) for name in crop.masks]
+    masks = [crop.tree.read_png(name, "L") for name in crop.masks]
     for name, mask in zip(crop.masks, masks, strict=True):
+        values = set(np.unique(mask).tolist())
+        if not (values <= {0, 1} or values <= {0, 255}):
+            raise ValueError(
+                f"{crop.tree.source}: {name} holds {sorted(values)[:6]}. Expected a mask: 0 and 1, or 0 and 255. Was it "
+                "smoothed, or saved as JPEG, on its way? Copy the source again."
+            )
         if mask.shape != image.shape:
             raise ValueError(
                 f"{crop.tree.source}: {name} is {mask.shape[0]}x{mask.shape[1]}, but its image {crop.image} is "
@@ -163,5 +176,5 @@ def _record(crop):
             )
     parts = PurePosixPath(crop.image).parts
     source_id = "/".join(parts[-2:]).removesuffix(".png")
-    return Record(image[..., None], np.stack(masks), source_id, crop.patient, crop.facts)
+    return Record(image[..., None], (np.stack(masks) > 0).astype(np.uint8), source_id, crop.patient, crop.facts)
 

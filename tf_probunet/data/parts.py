@@ -24,6 +24,9 @@ from tf_probunet.data.writer import DatasetWriter, EncodedRecord, Record
 from tf_probunet.staging import disk_errors, replace_file
 
 
+KEPT = "What is finished is kept there"  # of a full disk
+
+
 @dataclasses.dataclass(frozen=True)
 class PartMaker:
     """Makes the part of a unit; can be pickled, so that it may run in another process.
@@ -72,7 +75,7 @@ class PartMaker:
             return
         part, description = self.paths(unit)
         remarks, count, failures = Remarks(), 0, []
-        with disk_errors(self.folder):
+        with disk_errors(self.folder, KEPT):
             description.unlink(missing_ok=True)
             partial = part.parent / f".{part.name}.partial-{os.getpid()}"
             try:
@@ -115,7 +118,7 @@ def parts_folder(output: Path) -> Iterator[Path]:
         OSError: another process prepares the same dataset.
     """
     folder = output.parent / f".{output.name}.parts"
-    with disk_errors(folder):
+    with disk_errors(folder, KEPT):
         folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         try:

@@ -37,6 +37,12 @@ def verify(info: DatasetInfo, progress=lambda done, total: None) -> dict[str, Ve
     unnamed = {path.name for path in info.folder.glob("*.tfrecord")} - {shard["name"] for _, shard in shards}
     if unnamed:
         raise ValueError(f"{info.folder / INFO_NAME} does not name {min(unnamed)}, which is there. {_remedy(info)}")
+    for name, sha256 in info.files.items():
+        path = info.folder / name
+        if not path.is_file():
+            raise OSError(f"{path} is missing, though {INFO_NAME} names it. {_remedy(info)}")
+        if sha256_of(path) != sha256:
+            raise OSError(f"{path} differs from its sha256 in {INFO_NAME}: it was replaced or changed. {_remedy(info)}")
     for number, (split, shard) in enumerate(shards):
         damage = shard_damage(info, shard)
         if damage:

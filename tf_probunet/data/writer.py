@@ -118,6 +118,7 @@ class DatasetWriter(contextlib.AbstractContextManager):
         self._splits = {name: _SplitWriter(name) for name in splits}
         self._group_split: dict[str, str] = {}
         self._source_ids: set[str] = set()
+        self._files: dict[str, str] = {}
         self._staging = None
 
     def __enter__(self):
@@ -143,6 +144,7 @@ class DatasetWriter(contextlib.AbstractContextManager):
         """Puts a text file beside the shards: it appears and disappears with the dataset."""
         with disk_errors(self.output):
             (self._staging / name).write_text(text, encoding="utf-8")
+        self._files[name] = sha256_of(self._staging / name)
 
     def __exit__(self, exc_type, exc, traceback):
         try:
@@ -168,6 +170,7 @@ class DatasetWriter(contextlib.AbstractContextManager):
             "image": dataclasses.asdict(self.image),
             **({"flips": self.flips} if self.flips else {}),  # old readers know datasets without flips
             "splits": splits,
+            **({"files": self._files} if self._files else {}),
         }
         info = self._staging / INFO_NAME
         info.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
