@@ -41,7 +41,7 @@ class TestSegmentation:
         inside = np.zeros((64, 64), bool)
         inside[16:32, 16:32] = True
         assert ((drawn != BASE).any(axis=-1) == inside).all()
-        assert (drawn[16:18, 16:32] == rgb(GRADER_COLOR)).all()  # two pixels thick, for it is enlarged
+        assert (drawn[16, 16:32] == rgb(GRADER_COLOR)).all() and (drawn[17, 17:31] != rgb(GRADER_COLOR)).any(-1).all()
         assert 0 < np.abs(drawn[24, 24].astype(int) - 100).max() < 60
 
     def test_ignored_pixels_are_striped_and_no_foreground(self):

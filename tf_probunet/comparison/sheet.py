@@ -104,7 +104,7 @@ def draw_segmentation(base, mask, colors, ignore_label=255, thickness=None) -> t
         mask: [H, W] class map, which h and w are a multiple or a part of.
         colors: "#rrggbb" of the outline of class 1; or [K, 3] uint8, to draw every class in its colour.
         ignore_label: of pixels without a label, which are striped.
-        thickness: of the outline; 2 where the image is enlarged, else 1, if not given.
+        thickness: of the outline in pixels; 2 where the image is enlarged three times or more, else 1, if not given.
     Returns:
         [h, w, 3] uint8, and "nothing" for an empty mask, "everything" for one without background, or "".
 
@@ -121,7 +121,7 @@ def draw_segmentation(base, mask, colors, ignore_label=255, thickness=None) -> t
     tinted = np.rint((1 - FILL) * drawn[large] + FILL * np.array(rgb(colors))).astype(np.uint8)
     drawn = drawn.copy()
     drawn[large] = tinted
-    thickness = thickness or (2 if size >= 2 * max(mask.shape) else 1)
+    thickness = thickness or (2 if size >= 3 * max(mask.shape) else 1)
     drawn = overlay.draw_outlines(drawn, [large], [rgb(colors)], thickness)
     return drawn, "nothing" if not filled.any() else "everything" if (filled | ignored).all() else ""
 
