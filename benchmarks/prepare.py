@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import pstats
 import random
-import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +32,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_scans", 300, "scans prepared", 4)
 flags.DEFINE_integer("num_kills", 10, "times that a preparation is killed", 0)
 flags.DEFINE_integer("seed", 0, "of the moments of the kills")
+flags.DEFINE_string("archives", None, "folder for the made-up archives, kept for another run; a temporary one if not given")
 flags.DEFINE_string("output", None, "JSON for the figures")
 
 
@@ -52,13 +53,27 @@ def write_scan(folder, scan):
 def prepare(archive, output, num_processes):
     """Runs the command in a process of its own; returns seconds and peak memory in MiB of its largest process."""
     code = script(archive, output, num_processes)
-    start = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = status
-    if status:
-        raise RuntimeError(f"prepare lidc ended with status {status}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    start, peak = time.perf_counter(), 0
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        while process.poll() is None:
+            peak = max(peak, peak_memory(process.pid))
+            time.sleep(0.25)
+    if process.returncode:
+        raise RuntimeError(f"prepare lidc ended with status {process.returncode}")
+    return time.perf_counter() - start, peak
+
+
+def peak_memory(session):
+    """Peak memory in MiB, so far, of the largest process of a session; ru_maxrss would tell that of its parent, too."""
+    peak = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[3]) == session:
+                lines = (folder / "status").read_text().splitlines()
+                peak = max(peak, *(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")))
+        except (OSError, TypeError):  # it ended meanwhile
+            continue
+    return peak
 
 
 def script(archive, output, num_processes):
@@ -132,15 +147,19 @@ def main(_):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         few = len(scans) // 4
-        for number, scan in enumerate(scans):
-            for archive in ("all", "few") if number < few else ("all",):
-                write_scan(folder / archive / str(number), scan)
-        warm, text = profile(folder / "few", folder / "profiled")
+        archives = Path(FLAGS.archives or folder)
+        if not (archives / "few").is_dir():
+            for number, scan in enumerate(scans):
+                write_scan(archives / "all" / str(number), scan)
+            shutil.copytree(archives / "all", archives / "few", copy_function=os.link,
+                            ignore=lambda at, names: names[:0] if Path(at) != archives / "all" else
+                            [name for name in names if int(name) >= few])
+        warm, text = profile(archives / "few", folder / "profiled")
         seconds, memory = {}, {}
         for processes in (1, 2):
             for archive in ("few", "all"):
                 output = folder / f"{archive}{processes}"
-                seconds[archive, processes], memory[archive, processes] = prepare(folder / archive, output, processes)
+                seconds[archive, processes], memory[archive, processes] = prepare(archives / archive, output, processes)
         one, two = (rate(seconds["all", n], seconds["few", n], len(scans), few) for n in (1, 2))
         figures = {
             "scans": len(scans), "slices": sum(len(dicom_files.annotated(scan)) for scan in scans),
@@ -155,11 +174,10 @@ def main(_):
             "two_processes_times_as_fast_at_work_that_shares_nothing": ceiling(),
             "peak_memory_mib": {f"{len(scans) if archive == 'all' else few} scans, {processes} processes": value
                                 for (archive, processes), value in memory.items()},
-            "peak_memory_mib_children": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
             "shards_equal": shards(folder / "all1") == shards(folder / "all2"),
         }
         report(figures, FLAGS.output)
-        outputs = kill(folder / "few", folder, seconds["few", 1], shards(folder / "few1"))
+        outputs = kill(archives / "few", folder, seconds["few", 1], shards(folder / "few1"))
         figures |= {"kills": FLAGS.num_kills, "outputs_equal_in_spite_of_kills": outputs}
     print(text)
     report(figures, FLAGS.output)

@@ -1,10 +1,13 @@
 """Units of work on Apache Beam: several processes of this machine by default, any runner by Beam's own flags."""
 
 import contextlib
+import functools
 import logging
 import os
+import pickle
 import shlex
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 
@@ -44,16 +47,33 @@ def run_on_beam(
     if not beam_flags and (num_processes == 1 or len(units) < make.units_worth_workers):  # workers have to start first
         run_serially(make, units, progress)
         return
-    with _quiet():
+    with _quiet(), _written(units, make.folder) as paths:
         beam, options, runner = _import_beam(list(beam_flags), num_processes, make.folder)
         with _watch(make, units, progress), disk_errors("the parts"):
             with beam.Pipeline(runner=runner, options=options) as pipeline:
                 _ = (
                     pipeline
-                    | "Units" >> beam.Create(units)
+                    | "Units" >> beam.Create(paths)
                     | "Share out" >> beam.Reshuffle()
-                    | "Make" >> beam.Map(make)
+                    | "Make" >> beam.Map(functools.partial(_make_written, make))
                 )
+
+
+@contextlib.contextmanager
+def _written(units, folder):
+    """Paths of files with one unit each: Beam's direct runner holds whatever it passes on in memory, several times."""
+    with tempfile.TemporaryDirectory(prefix="units-", dir=folder) as queue:
+        paths = [os.path.join(queue, f"{number:06d}.pickle") for number in range(len(units))]
+        with disk_errors(folder):
+            for path, unit in zip(paths, units, strict=True):
+                with open(path, "wb") as file:
+                    pickle.dump(unit, file)
+        yield paths
+
+
+def _make_written(make, path):
+    with open(path, "rb") as file:
+        make(pickle.load(file))
 
 
 def _import_beam(flags, num_processes, folder):

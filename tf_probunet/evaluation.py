@@ -33,7 +33,7 @@ class Evaluation:
         cross, sample_diversity, grader_diversity: [B], E d(S,Y), E d(S,S') and E d(Y,Y') of all samples drawn.
         matched_iou: [B] by number of samples: Hungarian-matched IoU, the mean over groups of so many samples.
         reconstruction_iou: [B], mean over graders (with flips: over 4 modes drawn by probability) of the IoU of their
-            segmentation and its reconstruction from the posterior's mean; NaN for models without `reconstruct`.
+            segmentation and its reconstruction from the posterior's mean; NaN for models without posterior.
         variance_error_correlation: [B], correlation over pixels of the samples' spread with their error.
         calibration: [B, bins, 3] pixels, summed confidence, summed accuracy of the mean probability: of the
             foreground with two classes, else of the likeliest class. Bins add up over images.
@@ -143,8 +143,9 @@ class Evaluation:
         needed = {name for name, field in known.items() if field.default is dataclasses.MISSING}
         if not needed <= set(values) <= set(known):
             raise ValueError(
-                f"{path} is no evaluation of this version. Missing: {', '.join(sorted(needed - set(values))) or 'none'}; "
-                f"unknown: {', '.join(sorted(set(values) - set(known))) or 'none'}. Evaluate again."
+                f"{path} is no evaluation of this version. "
+                f"Missing: {', '.join(sorted(needed - set(values))) or 'nothing'}; "
+                f"unknown: {', '.join(sorted(set(values) - set(known))) or 'nothing'}. Evaluate again."
             )
         return cls(**values | {"settings": json.loads(str(values["settings"]))})
 

@@ -7,9 +7,9 @@ from tf_probunet.metrics import (
     energy_distance_from_distances,
     flip_pixels,
     ignore_unlabelled,
+    joint_distances,
     matched_iou_from_iou,
     mode_counts,
-    pairwise_distance,
     pixel_mode_counts,
     presence,
     reconstruction_iou,
@@ -26,7 +26,7 @@ def measure_batch(model, batch, logits, counts, flips, seed) -> dict:
     """Figures of the images of one batch, an array [B, ...] for each.
 
     Args:
-        model: the segmenter; if it can `reconstruct`, its reconstructions are measured too.
+        model: the segmenter; if it has a `posterior`, its reconstructions are measured too.
         batch: as `tf_probunet.data.reading.evaluation_dataset` gives it.
         logits: [B, M, H, W, K] of its samples.
         counts: numbers of samples n for which figures are wanted, each at most M.
@@ -42,10 +42,7 @@ def measure_batch(model, batch, logits, counts, flips, seed) -> dict:
     options = dict(num_classes=model.num_classes, classes=classes, ignore_label=model.ignore_label)
     samples, means, logarithms = summarize(logits)
 
-    labelled = ignore_unlabelled(samples, graders, ignore_label=model.ignore_label).astype(samples.dtype)
-    sample_grader = pairwise_distance(labelled, graders, **options)
-    grader_grader = pairwise_distance(graders, graders, **options)
-    distances = (sample_grader, pairwise_distance(labelled, labelled, **options), grader_grader)
+    distances = sample_grader, _, grader_grader = joint_distances(samples, graders, **options)
     by_count = {
         count: energy_distance_from_distances(*distances, num_samples=count, grader_weights=weights).energy_distance
         for count in counts
@@ -101,7 +98,7 @@ def _summarize(logits):
 
 
 def reconstruct_and_compare(model, images, graders, weights, classes, num_drawn, seed) -> np.ndarray:
-    """IoU of graders' segmentations with their reconstructions; NaN for a model that cannot `reconstruct`.
+    """IoU of graders' segmentations with their reconstructions; NaN for a model without posterior.
 
     Args:
         model, images: segmenter and [B, H, W, C].
@@ -113,7 +110,7 @@ def reconstruct_and_compare(model, images, graders, weights, classes, num_drawn,
     Returns:
         [B] float64.
     """
-    if not hasattr(model, "reconstruct"):
+    if not hasattr(model, "posterior"):
         return np.full(len(graders), np.nan)
     if num_drawn is not None and num_drawn < graders.shape[1]:
         # Systematic draw: one random start, then equal steps along the cumulative weights. Each is drawn as often, on
@@ -124,11 +121,13 @@ def reconstruct_and_compare(model, images, graders, weights, classes, num_drawn,
         chosen = np.minimum(chosen, (weights > 0).sum(axis=1, keepdims=True) - 1)  # cumulated weights end below 1
         graders = np.take_along_axis(graders, chosen[:, :, None, None], axis=1)
         weights = np.full(chosen.shape, 1 / num_drawn)
-    reconstructions = [
-        tf.argmax(model.reconstruct(images, tf.cast(graders[:, grader], tf.int32)), axis=-1, output_type=tf.int32)
-        for grader in range(graders.shape[1])
+    latents = [
+        model.posterior(images, tf.cast(graders[:, grader], tf.int32)).mean() for grader in range(graders.shape[1])
     ]
-    reconstructions = ignore_unlabelled(np.stack(reconstructions, axis=1), graders, model.ignore_label)
+    # What `model.reconstruct` does for one grader, with the features computed once for all of them.
+    logits = model.decode(model.features(images), tf.stack(latents, axis=1))  # [B, R, H, W, K]
+    reconstructions = tf.argmax(logits, axis=-1, output_type=tf.int32).numpy()
+    reconstructions = ignore_unlabelled(reconstructions, graders, model.ignore_label)
     return reconstruction_iou(reconstructions, graders, model.num_classes, classes, model.ignore_label, weights)
 
 

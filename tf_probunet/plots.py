@@ -1,6 +1,6 @@
 """Figures: training curves and sheets of samples. The only file that imports matplotlib (extra `plots`).
 
-Figures of comparisons are in `tf_probunet.plots_comparison`, which draws with what this file imports.
+Figures of comparisons are in `tf_probunet.comparison.plots`, which draws with what this file imports.
 """
 
 import colorsys

@@ -112,7 +112,7 @@ def hexadecimal(color) -> str:
 
 
 def wrap_legend(legend, letters):
-    """Coloured squares with the names beside them, of (name, colour), on as many lines of so many letters as they need."""
+    """Coloured squares with names beside them, of (name, colour), on as many lines of so many letters as they need."""
     lines, length = [], letters
     for name, color in legend:
         if length + len(name) + 2 > letters:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_probunet.metrics import both_presences, presence, presence_capture, presence_disagreement
+from tf_probunet.metrics import (
+    both_presences,
+    presence,
+    presence_capture,
+    presence_disagreement,
+    presence_disagreement_auc,
+)
 
 DRAWN, NOTHING, IGNORED = [[0, 1], [0, 0]], [[0, 0], [0, 0]], [[255, 0], [255, 255]]
 
@@ -79,3 +85,43 @@ def test_capture_needs_the_same_images():
     graders = np.array([[DRAWN, NOTHING]])
     with pytest.raises(ValueError, match="same images.*Received: 2 and 1 images"):
         presence_capture(np.repeat(graders, 2, axis=0), graders, 2)
+
+
+def plain_auc(sample_presence, disagreed):
+    """The share of pairs, one image of each kind, in the right order."""
+    scores = [round(p * (1 - p), 12) for p in sample_presence]
+    pairs = [
+        (scores[i] > scores[j]) + (scores[i] == scores[j]) / 2
+        for i in range(len(scores)) for j in range(len(scores)) if disagreed[i] and not disagreed[j]
+    ]
+    return sum(pairs) / len(pairs)
+
+
+@given(st.integers(0, 2**32), st.randoms(use_true_random=False))
+@settings(max_examples=50)
+def test_auc_equals_all_pairs_and_order_does_not_matter(seed, random):
+    rng = np.random.default_rng(seed)
+    presence, disagreed = rng.integers(0, 9, 12) / 8, rng.random(12) < 0.5
+    disagreed[:2] = [True, False]
+    result = presence_disagreement_auc(presence, disagreed)
+    assert result == pytest.approx(plain_auc(presence.tolist(), disagreed), abs=1e-12)
+    order = random.sample(range(12), 12)
+    assert presence_disagreement_auc(presence[order], disagreed[order]) == pytest.approx(result, abs=1e-12)
+
+
+def test_auc_of_a_perfect_sampler_and_of_chance():
+    rng = np.random.default_rng(0)
+    graders = np.where(rng.random(3000) < 0.5, 0.5, 1.0)  # half of the images are disputed evenly
+    disagreed = graders < 1
+    assert presence_disagreement_auc(rng.binomial(16, graders) / 16, disagreed) > 0.999
+    assert presence_disagreement_auc(rng.binomial(16, 0.5, 3000) / 16, disagreed) == pytest.approx(0.5, abs=0.03)
+    # The paper's worked examples: graders A A 0 0 with samples A 0, and graders A A A A with samples A.
+    assert presence_disagreement_auc([0.5, 1.0], [True, False]) == 1.0
+
+
+def test_auc_without_both_kinds_is_not_defined():
+    assert np.isnan(presence_disagreement_auc([0.5, 0.2], [True, True]))
+    with pytest.raises(ValueError, match="both be .B.. Received: .2,. and .1,."):
+        presence_disagreement_auc([0.5, 0.2], [True])
+    with pytest.raises(ValueError, match="shares"):
+        presence_disagreement_auc([0.5, 2.0], [True, False])

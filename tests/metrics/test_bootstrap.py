@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from tf_probunet.metrics import bootstrap, bootstrap_interval
+from tf_probunet.metrics import bootstrap, bootstrap_interval, bootstrap_interval_of_sums
 
 
 def test_agrees_with_the_normal_interval():
@@ -63,6 +63,29 @@ def test_blocks_do_not_change_the_result(monkeypatch):
     expected = bootstrap_interval(values)
     monkeypatch.setattr(bootstrap, "BLOCK", 1000)
     assert bootstrap_interval(values) == expected
+
+
+def test_a_mean_is_a_figure_of_sums():
+    values, groups = np.random.default_rng(7).random(30), np.arange(30) // 3
+    addends = np.stack([values, np.ones(30), values**2], axis=1)
+    assert bootstrap_interval_of_sums(addends, lambda sums: sums[:, 0] / sums[:, 1], groups) == bootstrap_interval(
+        values, groups
+    )
+    low, high = bootstrap_interval_of_sums(
+        addends, lambda sums: np.sqrt(sums[:, 2] / sums[:, 1] - (sums[:, 0] / sums[:, 1]) ** 2), groups
+    )
+    assert low < values.std() < high
+
+
+def test_resamples_without_the_figure_are_left_out():
+    addends = [[1.0, 1.0], [0.0, 0.0]]
+    # Of two groups one time in four the second is drawn twice, and 0 / 0 is no figure; else it is 1.
+    with np.errstate(invalid="ignore"):
+        assert bootstrap_interval_of_sums(addends, lambda sums: sums[:, 0] / sums[:, 1]) == (1.0, 1.0)
+        nothing = bootstrap_interval_of_sums(np.zeros((2, 2)), lambda sums: sums[:, 0] / sums[:, 1])
+    assert np.isnan(nothing).all()
+    with pytest.raises(ValueError, match=r"addends.*\(3,\)"):
+        bootstrap_interval_of_sums([1.0, 2.0, 3.0], lambda sums: sums)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_probunet.metrics import ignore_unlabelled, iou, pairwise_class_iou, pairwise_distance, pairwise_iou
+from tf_probunet.metrics import (
+    ignore_unlabelled,
+    joint_distances,
+    pair_counts,
+    pairwise_class_iou,
+    pairwise_distance,
+    pairwise_iou,
+)
 
 IGNORE = 255
 
@@ -27,7 +34,7 @@ def plain_distance(a, b, classes):
 def stacks(draw):
     """Two stacks of one shape family, classes under test and the number of classes; small, so that classes miss."""
     num_classes = draw(st.integers(2, 4))
-    batch, num_first, num_second, height, width = draw(st.tuples(*[st.integers(1, 3)] * 5))
+    batch, num_first, num_second, height, width = draw(st.tuples(*[st.integers(1, 3)] * 3, *[st.integers(1, 12)] * 2))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     labels = list(range(num_classes)) + draw(st.sampled_from([[], [IGNORE], [IGNORE] * 3]))
     dtype = draw(st.sampled_from([np.uint8, np.int32, np.int64]))
@@ -38,21 +45,42 @@ def stacks(draw):
 
 
 @settings(max_examples=150, deadline=None)
-@given(stacks(), st.sampled_from([1, 7, 20, 2**18]))
-def test_equals_plain_double_loop(drawn, block):
+@given(stacks(), st.sampled_from([1, 100, 400, 2**21]), st.sampled_from([1, 5, 2**16]))
+def test_equals_plain_double_loop(drawn, num_labels, num_words):
     first, second, num_classes, classes = drawn
-    kept, iou.BLOCK = iou.BLOCK, block  # Small blocks cut images and pixels in every possible way.
+    kept = pair_counts.LABELS, pair_counts.WORDS
+    pair_counts.LABELS, pair_counts.WORDS = num_labels, num_words  # Small blocks cut images, pixels and pairs.
     try:
         distance = pairwise_distance(first, second, num_classes, classes)
         themselves = pairwise_distance(first, first, num_classes, classes)
+        labelled = ignore_unlabelled(first, second)
+        among = pairwise_distance(labelled, labelled, num_classes, classes)
+        joint = joint_distances(first, second, num_classes, classes)
     finally:
-        iou.BLOCK = kept
+        pair_counts.LABELS, pair_counts.WORDS = kept
+    for found, expected in zip(joint, (distance, among, pairwise_distance(second, second, num_classes, classes))):
+        np.testing.assert_array_equal(found, expected)
     tested = classes or range(1, num_classes)
     for index in range(len(first)):
         expected = [[plain_distance(a, b, tested) for b in second[index]] for a in first[index]]
         np.testing.assert_allclose(distance[index], expected, rtol=0, atol=1e-12)
         expected = [[plain_distance(a, b, tested) for b in first[index]] for a in first[index]]
         np.testing.assert_allclose(themselves[index], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.02, 0.3])  # bytes, then words, are left out where nothing is drawn
+@pytest.mark.parametrize("size", [(64, 64), (37, 53)])
+def test_things_of_any_size_in_larger_images(share, size):
+    rng = np.random.default_rng(0)
+    first, second = (
+        (rng.random((2, count, *size)) < share).astype(np.uint8) * rng.integers(1, high, (2, count, *size), np.uint8)
+        for count, high in ((5, 2), (3, 2))
+    )
+    for one, other, num_classes in ((first, second, 2), (2 * first, second, 3), (first.astype(int), second, 2)):
+        expected = [[[plain_distance(a, b, range(1, num_classes)) for b in other[image]] for a in one[image]]
+                    for image in range(2)]
+        np.testing.assert_allclose(pairwise_distance(one, other, num_classes), expected, atol=1e-12)
+        np.testing.assert_allclose(joint_distances(one, other, num_classes)[0], expected, atol=1e-12)
 
 
 @settings(max_examples=50, deadline=None)

@@ -29,9 +29,10 @@ EPILOGUE = "What was begun goes on: the same command after a kill, in as many si
 
 def main(values, _):
     from tf_probunet import plots
-    from tf_probunet.comparison import Settings, compare
-    from tf_probunet.comparison_page import write_page
-    from tf_probunet.comparison_plan import load_plan
+    from tf_probunet.comparison.compare import compare
+    from tf_probunet.comparison.page import write_page
+    from tf_probunet.comparison.plan import load_plan
+    from tf_probunet.comparison.state import Settings
     from tf_probunet.data.dataset import load_info
 
     plots.require()  # before hours of training

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from scipy.ndimage import affine_transform
 
 from tf_probunet.data.contours import rasterize
 from tf_probunet.data.dataset import ImageEncoding
@@ -159,8 +160,6 @@ def resample(pixels, center, spacing_mm, grid: Grid, fill=0.0) -> np.ndarray:
     Returns:
         [size, size] float64.
     """
-    from scipy.ndimage import affine_transform  # here, because scipy comes with the lidc extra
-
     if grid.spacing_mm is None:
         step, start = np.ones(2), np.round(center) - grid.size // 2
     else:

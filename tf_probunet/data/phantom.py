@@ -9,6 +9,8 @@ from collections import Counter
 import numpy as np
 
 from tf_probunet.data.contours import rasterize
+from tf_probunet.data.phantom_canvas import random_scanner
+from tf_probunet.data.phantom_render import render
 from tf_probunet.data.pylidc_adapter import RATINGS, cluster_nodules, read_scans
 from tf_probunet.data.writer import DatasetWriter, Record
 
@@ -122,10 +124,6 @@ def _masks(nodule, z_mm, size):
 
 
 def _record(nodule, z_mm, size, seed):
-    # Here, because they need scipy, which comes with the lidc extra: `read_scans` has named the extra by now.
-    from tf_probunet.data.phantom_canvas import random_scanner
-    from tf_probunet.data.phantom_render import render
-
     scan, masks, origin = nodule.scan, _masks(nodule, z_mm, size), _origin(nodule, size)
     place = nodule.z_mm().tolist().index(z_mm)
     lead = nodule.annotations[0].annotation_id

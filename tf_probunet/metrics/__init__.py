@@ -25,7 +25,13 @@ from tf_probunet.metrics.energy_distance import (
     energy_distance_from_distances,
     floor,
 )
-from tf_probunet.metrics.iou import ignore_unlabelled, pairwise_class_iou, pairwise_distance, pairwise_iou
+from tf_probunet.metrics.iou import (
+    ignore_unlabelled,
+    joint_distances,
+    pairwise_class_iou,
+    pairwise_distance,
+    pairwise_iou,
+)
 from tf_probunet.metrics.matched_iou import matched_iou, matched_iou_from_iou
 from tf_probunet.metrics.mode_frequencies import (
     ModeAgreement,
@@ -58,6 +64,7 @@ __all__ = [
     "floor",
     "holm",
     "ignore_unlabelled",
+    "joint_distances",
     "matched_iou",
     "matched_iou_from_iou",
     "maximum_calibration_error",

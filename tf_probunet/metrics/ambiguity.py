@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from tf_probunet.metrics.iou import check_classes, check_segmentations
+from tf_probunet.metrics.checks import check_classes, check_segmentations
 
 
 class PresenceCapture(NamedTuple):

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_probunet.metrics.energy_distance import check_weights
-from tf_probunet.metrics.iou import check_classes, check_same_images, check_segmentations
+from tf_probunet.metrics.checks import check_classes, check_same_images, check_segmentations, check_weights
 
 NUM_BINS = 15  # Guo et al. 2017
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_probunet.metrics.iou import check_segmentations, ignore_unlabelled, pairwise_distance
+from tf_probunet.metrics.checks import check_weights
+from tf_probunet.metrics.iou import joint_distances
 
 
 class EnergyDistance(NamedTuple):
@@ -70,14 +71,8 @@ def energy_distance(
         >>> energy_distance(np.array([[lesion]]), graders, num_classes=2).energy_distance
         array([0.5])
     """
-    samples = check_segmentations(samples, "samples", num_classes, ignore_label)
-    graders = check_segmentations(graders, "graders", num_classes, ignore_label)
-    samples = ignore_unlabelled(samples, graders, ignore_label)
-    under_test = (num_classes, classes, ignore_label)
     return energy_distance_from_distances(
-        pairwise_distance(samples, graders, *under_test),
-        pairwise_distance(samples, samples, *under_test),
-        pairwise_distance(graders, graders, *under_test),
+        *joint_distances(samples, graders, num_classes, classes, ignore_label),
         sample_weights=sample_weights,
         grader_weights=grader_weights,
     )
@@ -198,27 +193,3 @@ def _check_distances(sample_grader, sample_sample, grader_grader) -> tuple[np.nd
                 "If these are IoUs, give 1 - IoU."
             )
     return arrays
-
-
-def check_weights(weights, name: str, batch: int, size: int) -> np.ndarray:
-    """Returns weights [B, size] float64, equal ones for None, or says what is wrong with them.
-
-    Example:
-        >>> check_weights(None, "grader_weights", batch=1, size=4)
-        array([[0.25, 0.25, 0.25, 0.25]])
-    """
-    if weights is None:
-        return np.full((batch, size), 1.0 / size)
-    weights = np.asarray(weights, np.float64)
-    if weights.shape not in ((size,), (batch, size)):
-        raise ValueError(
-            f"{name} must have shape [{size}] or [{batch}, {size}]. Received: {weights.shape}. Give one weight for "
-            "each segmentation of an image."
-        )
-    total = weights.sum(axis=-1)
-    if not (np.all(weights >= 0) and np.allclose(total, 1.0, rtol=0.0, atol=1e-5)):
-        raise ValueError(
-            f"{name} must be probabilities: at least 0, with sum 1 for each image. Received: least weight "
-            f"{weights.min():g}, sums from {total.min():g} to {total.max():g}. Divide them by their sum."
-        )
-    return np.broadcast_to(weights, (batch, size))

@@ -10,8 +10,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment, linprog
 from scipy.sparse import csr_array, eye_array, kron, vstack
 
-from tf_probunet.metrics.energy_distance import check_weights
-from tf_probunet.metrics.iou import check_segmentations, ignore_unlabelled, pairwise_iou
+from tf_probunet.metrics.checks import check_weights
+from tf_probunet.metrics.iou import pairwise_iou
+
+PROBLEMS = 16  # of transport, solved as one linear program
 
 
 def matched_iou(
@@ -49,9 +51,6 @@ def matched_iou(
         >>> matched_iou(np.array([[lesion]]), graders, num_classes=2)
         array([0.5])
     """
-    samples = check_segmentations(samples, "samples", num_classes, ignore_label)
-    graders = check_segmentations(graders, "graders", num_classes, ignore_label)
-    samples = ignore_unlabelled(samples, graders, ignore_label)
     return matched_iou_from_iou(
         pairwise_iou(samples, graders, num_classes, classes, ignore_label), grader_weights=grader_weights
     )
@@ -100,15 +99,22 @@ def matched_iou_from_iou(iou, num_samples: int | None = None, grader_weights=Non
     weights = check_weights(grader_weights, "grader_weights", batch, num_graders)
     if num_samples == 1:  # one sample is matched with every grader, whichever sample it is
         return np.einsum("bmr,br->b", iou, weights) / drawn
-    starts = range(0, drawn - num_samples + 1, num_samples)
+    groups = iou[:, : drawn // num_samples * num_samples].reshape(batch, -1, num_samples, num_graders)
     result = np.empty(batch)
+    transported = []
     for index in range(batch):
         kept = weights[index] > 0
-        columns, probabilities = iou[index][:, kept], weights[index][kept]
+        probabilities = weights[index][kept]
         # Weights that come from float32 sum to 1 but for rounding.
-        alike = np.allclose(probabilities, 1 / len(probabilities), rtol=1e-5, atol=0)
-        groups = (columns[start : start + num_samples] for start in starts)
-        result[index] = np.mean([_assign(each) if alike else _transport(each, probabilities) for each in groups])
+        if np.allclose(probabilities, 1 / len(probabilities), rtol=1e-5, atol=0):
+            result[index] = np.mean([_assign(group[:, kept]) for group in groups[index]])
+        else:
+            transported.append(index)
+    # Several small problems are one larger program, which is set up once.
+    step = max(1, PROBLEMS // groups.shape[1])
+    for start in range(0, len(transported), step):
+        images = transported[start : start + step]
+        result[images] = _transport(groups[images], weights[images]).mean(axis=1)
     return result
 
 
@@ -119,15 +125,23 @@ def _assign(iou: np.ndarray) -> float:
     return float(repeated[linear_sum_assignment(repeated, maximize=True)].mean())
 
 
-def _transport(iou: np.ndarray, weights: np.ndarray) -> float:
-    """Largest expected IoU [n, R] over all joint distributions of samples (1/n each) and graders (`weights`)."""
-    num_samples, num_graders = iou.shape
+def _transport(iou: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Largest expected IoU over all joint distributions of samples, 1/n each, and graders, by their weights.
+
+    Args: iou: [B, G, n, R]; weights: [B, R].
+    Returns: [B, G].
+    """
+    batch, num_groups, num_samples, num_graders = iou.shape
     rows = kron(eye_array(num_samples), np.ones((1, num_graders)))  # what leaves each sample
     columns = kron(np.ones((1, num_samples)), eye_array(num_graders))  # what reaches each grader
-    # One equation follows from the others, and rounding must not contradict it: the last is left out.
-    constraints = csr_array(vstack([rows, columns]))[:-1]
-    amounts = np.concatenate([np.full(num_samples, 1 / num_samples), weights / weights.sum()])[:-1]
-    solution = linprog(-iou.ravel(), A_eq=constraints, b_eq=amounts, method="highs")
+    # One equation follows from the others, and rounding must not contradict it: the last of the samples' is left out.
+    constraints = kron(eye_array(batch * num_groups), csr_array(vstack([csr_array(rows)[:-1], columns])))
+    amounts = np.concatenate(
+        [np.full((batch, num_samples - 1), 1 / num_samples), weights / weights.sum(axis=1, keepdims=True)], axis=1
+    )
+    solution = linprog(-iou.ravel(), A_eq=csr_array(constraints), b_eq=amounts.repeat(num_groups, axis=0).ravel(),
+                       method="highs")
     if solution.status != 0:
         raise RuntimeError(f"The transport problem of matched IoU was not solved: {solution.message}")
-    return float(np.clip(-solution.fun, 0.0, 1.0))
+    shares = solution.x.reshape(iou.shape)
+    return np.clip((shares * iou).sum(axis=(2, 3)), 0.0, 1.0)

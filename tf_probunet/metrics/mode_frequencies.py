@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binom
 
-from tf_probunet.metrics.energy_distance import check_weights
-from tf_probunet.metrics.iou import check_same_images
+from tf_probunet.metrics.checks import check_same_images, check_weights
 
 TIES = ("first", "split")
 TOLERANCE = 1e-9  # Distances that differ by rounding alone are equal.

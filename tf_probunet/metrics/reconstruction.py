@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tf_probunet.metrics.energy_distance import check_weights
-from tf_probunet.metrics.iou import check_same_images, check_segmentations, pairwise_iou
+from tf_probunet.metrics.checks import check_same_images, check_segmentations, check_weights
+from tf_probunet.metrics.iou import pairwise_iou
 
 
 def reconstruction_iou(

@@ -15,8 +15,7 @@ the mean over samples within one NCC for each grader, as here.
 
 import numpy as np
 
-from tf_probunet.metrics.energy_distance import check_weights
-from tf_probunet.metrics.iou import check_same_images, check_segmentations
+from tf_probunet.metrics.checks import check_same_images, check_segmentations, check_weights
 
 EPSILON = 1e-8  # as in the authors' code; no probability counts as less
 
@@ -90,25 +89,29 @@ def variance_error_correlation_from_means(
         used = weights[index] > 0
         labels = graders[index][used].reshape(used.sum(), -1)  # shape: [R, P]
         logarithms = mean_logarithm[index].reshape(labels.shape[1], -1).astype(np.float64)  # shape: [P, K]
-        spread = -(mean_probability[index].reshape(logarithms.shape) * logarithms).sum(axis=1)  # E_ss, shape: [P]
+        spread = -np.einsum("pk,pk->p", mean_probability[index].reshape(logarithms.shape), logarithms)  # E_ss
         known = np.ones(labels.shape, bool) if ignore_label is None else labels != ignore_label
-        classes = np.where(known, labels, 0).astype(np.intp)
-        error = -np.take_along_axis(logarithms, classes.T, axis=1).T  # E_sy, shape: [R, P]
-        result[index] = (_correlation(spread, error, known) * weights[index][used]).sum()
+        # Usually all graders label the same pixels, and share what is computed from them.
+        shared = [(slice(None), known[0])] if (known == known[:1]).all() else list(enumerate(known))
+        correlations = [
+            _correlation(spread[pixels], logarithms[pixels], np.atleast_2d(labels[rows])[:, pixels])
+            for rows, pixels in shared
+        ]
+        result[index] = np.concatenate(correlations) @ weights[index][used]
     return result
 
 
-def _correlation(spread: np.ndarray, errors: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of a map [P] with each of several [R, P] over the pixels known [R, P]; NaN if constant."""
-    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-
-    def centred(values):
-        mean = (values * known).sum(axis=1, keepdims=True) / count
-        return (values - mean) * known
-
-    first, second = centred(np.broadcast_to(spread, errors.shape)), centred(errors)
-    norms = np.sqrt((first**2).sum(axis=1)), np.sqrt((second**2).sum(axis=1))
+def _correlation(spread: np.ndarray, logarithms: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of E_ss [P] with E_sy of each grader: logarithms [P, K], labels [R, P]; NaN if constant."""
+    num_pixels = len(spread)
+    if not num_pixels:
+        return np.full(len(labels), np.nan)
+    # E_sy, shape: [R, P]; taking from a flat array is several times as fast as indexing by pixel and label.
+    errors = (-logarithms).ravel().take(labels + logarithms.shape[1] * np.arange(num_pixels))
+    spread = spread - spread.mean()
+    errors -= errors.mean(axis=1, keepdims=True)
+    norms = np.sqrt((spread**2).sum()), np.sqrt(np.einsum("rp,rp->r", errors, errors))
     # Constant but for rounding: the deviation of a pixel is far below any that means something.
-    constant = np.minimum(*norms) <= 1e-9 * np.sqrt(count[:, 0])
-    correlation = (first * second).sum(axis=1) / np.where(constant, 1.0, norms[0] * norms[1])
+    constant = np.minimum(*norms) <= 1e-9 * np.sqrt(num_pixels)
+    correlation = np.einsum("rp,p->r", errors, spread) / np.where(constant, 1.0, norms[0] * norms[1])
     return np.where(constant, np.nan, np.clip(correlation, -1.0, 1.0))

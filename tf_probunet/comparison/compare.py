@@ -2,7 +2,7 @@
 
     OUTPUT/plan.json     the plan, resolved, and how runs are evaluated
     OUTPUT/runs/NAME     a run folder each, as `tf_probunet.training.train` makes it; may be removed once recorded
-    OUTPUT/records/NAME  what `tf_probunet.comparison_record` keeps of it
+    OUTPUT/records/NAME  what `tf_probunet.comparison.records` keeps of it
     OUTPUT/README.md     the page, its figures beside it, all figures of its tables in comparison.json
 """
 
@@ -10,54 +10,33 @@ import contextlib
 import dataclasses
 import fcntl
 import gc
-import json
 import os
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from tf_probunet.callbacks import read_history
-from tf_probunet.comparison_pictures import draw_pictures, read_cases
-from tf_probunet.comparison_plan import Plan, PlannedRun, parse_plan
-from tf_probunet.comparison_record import (
+from tf_probunet.comparison.entries import Plan
+from tf_probunet.comparison.pictures import draw_pictures, read_cases
+from tf_probunet.comparison.records import (
     CASES,
     FORMAT,
     Record,
-    experiment_of,
     machine_facts,
     plain,
     read_arrays,
-    read_facts,
     write_arrays,
     write_record,
 )
+from tf_probunet.comparison.state import Settings, is_finished, needed, save_comparison, settings_of
 from tf_probunet.data.dataset import DatasetInfo, sha256_of
 from tf_probunet.evaluation import evaluate
-from tf_probunet.experiment import FILE_NAME, Experiment
-from tf_probunet.staging import replace_file
+from tf_probunet.experiment import FILE_NAME
 from tf_probunet.suggest import unknown
-from tf_probunet.training import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS, load_run, train
+from tf_probunet.training import BEST_WEIGHTS, DATA_FACTS, load_run, train
 
-PLAN, RECORDS, RUNS = "plan.json", "records", "runs"
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How every run of a comparison is evaluated; one for all.
-
-    Args:
-        split: of the dataset.
-        limit: images, spread evenly; None for all.
-        num_cases: images that are drawn, spread evenly.
-        batch_size: images at once; with `seed` it decides the samples.
-        seed: of samples and intervals.
-    """
-
-    split: str = "val"
-    limit: int | None = None
-    num_cases: int = 4
-    batch_size: int = 16
-    seed: int = 0
+RECORDS, RUNS = "records", "runs"
 
 
 def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=Settings(), *, runs=None, only=(),
@@ -81,16 +60,17 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
         ValueError: a run or record that is there was made by another plan, from other data or with other settings and
             cannot be made anew; `only` names what is not in the plan.
         BlockingIOError: another process is at work on this comparison.
+        FloatingPointError: a loss became NaN or infinite; raised when all other runs are done.
     """
     output, runs = Path(output), Path(runs or Path(output) / RUNS)
     planned = plan.runs()
     chosen = _chosen(plan, planned, only)
     data.split(settings.split)  # or what is missing would be found out after the first training
     output.mkdir(parents=True, exist_ok=True)
-    with _alone(output):
+    with _alone(output), _many_models():
         actions = {}
         for run in planned:
-            actions[run.name] = _needed(run, data, output / RECORDS / run.name, runs / run.name, settings)
+            actions[run.name] = needed(run, data, output / RECORDS / run.name, runs / run.name, settings)
         left_out = [run.name for run in planned if run not in chosen and actions[run.name].startswith("evaluate anew")]
         if left_out:
             raise ValueError(
@@ -98,7 +78,8 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
                 "--only, or give the settings that it was made with."
             )
         _save_cases(plan, data, output / RECORDS / CASES, settings)
-        _save_plan(plan, settings, command, output)
+        save_comparison(plan, settings, command, output)
+        failed = {}
         for number, run in enumerate(planned, 1):
             if run not in chosen:
                 continue
@@ -106,36 +87,21 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
             if actions[run.name] == "done":
                 continue
             if not is_finished(runs / run.name):
-                _train(run, data, runs / run.name, report)
+                try:
+                    _train(run, data, runs / run.name, report)
+                except FloatingPointError as error:  # the other runs' hours are not to be lost for it
+                    report(f"{run.name} failed: {error}")
+                    failed[run.name] = error
+                    continue
             record = _evaluate(run, data, runs / run.name, settings, progress(run.name))
             write_record(output / RECORDS / run.name, record)
             value = record.evaluation.energy_distance[run.num_samples].mean()
             report(f"{run.name}: energy distance {value:.4f} at {run.num_samples} samples.")
-
-
-def is_finished(run: str | os.PathLike) -> bool:
-    """Whether training came to its end: the last weights are written after the last step."""
-    return (Path(run) / LAST_WEIGHTS).is_file() and (Path(run) / BEST_WEIGHTS).is_file()
-
-
-def load_comparison(output: str | os.PathLike) -> tuple[Plan, Settings, str]:
-    """Plan, settings and command of a comparison that was begun.
-
-    Raises:
-        OSError: the folder is no comparison.
-        ValueError: its plan is damaged.
-    """
-    path = Path(output) / PLAN
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Not a comparison: {output} has no {PLAN}. Begin one with probunet compare --plan NAME --data DIR "
-            f"--output {output}."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return parse_plan(content["plan"], f"the plan in {path}"), Settings(**content["settings"]), content["command"]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or was edited ({error}). Run the comparison again with --plan.") from error
+        if failed:
+            raise FloatingPointError(
+                f"The training of {', '.join(failed)} failed; all else is done. First: {next(iter(failed.values()))} A "
+                "remedy for one is a remedy for all models: --set FIELD=VALUE, into another --output."
+            )
 
 
 def _chosen(plan, planned, only):
@@ -151,61 +117,30 @@ def _alone(output):
     """Two processes would train into one run folder; the lock goes with its process, however that ends."""
     descriptor = os.open(output, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                error.errno, f"Another process is at work on the comparison {output}. Wait for it, or stop it first"
+            ) from error
         yield
-    except BlockingIOError as error:
-        raise BlockingIOError(
-            error.errno, f"Another process is at work on the comparison {output}. Wait for it, or stop it first"
-        ) from error
     finally:
         os.close(descriptor)
 
 
-def _needed(run, data, record, folder, settings) -> str:
-    """What is to be done for a run, in words; a `ValueError` where that is not possible."""
-    facts, finished, started = read_facts(record), is_finished(folder), (folder / FILE_NAME).is_file()
-    if started:
-        check_plan(folder, Experiment.load(folder), run)
-    if facts is None:
-        return "evaluate" if finished else "go on training, then evaluate" if started else "train, then evaluate"
-    check_plan(record, experiment_of(facts), run)
-    now = plain(data.with_window(run.experiment.window).facts())
-    changed = [name for name in {**facts["data"], **now} if facts["data"].get(name) != now.get(name)]
-    if changed:
-        raise ValueError(
-            f"{record} was made from another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "
-            "dataset that it was made from, or choose another --output."
-        )
-    reasons = stale(facts, run, settings)
-    if finished and sha256_of(folder / BEST_WEIGHTS) != facts["weights_sha256"]:
-        reasons.append(f"{folder / BEST_WEIGHTS} has changed")
-    if reasons and not finished:
-        raise ValueError(
-            f"{record} was evaluated with other settings: {'; '.join(reasons)}; and its weights are not in {folder}. "
-            "Give the settings that it was made with, bring the run folder back, or remove the record to train it anew."
-        )
-    return f"evaluate anew: {'; '.join(reasons)}" if reasons else "done"
+@contextlib.contextmanager
+def _many_models():
+    """Each run traces the functions of a model of its own once; TensorFlow takes that for one that is traced anew."""
+    logger = tf.get_logger()
 
+    def known(record):
+        return "triggered tf.function retracing" not in record.getMessage()
 
-def check_plan(path, experiment, run: PlannedRun) -> None:
-    """Raises a `ValueError` that names the fields in which a run or record is not as the plan has it."""
-    differences = experiment.differences(run.experiment)
-    if differences:
-        raise ValueError(
-            f"{path} was made by another plan. It differs in {'; '.join(differences)}. Give the plan that it was made "
-            "by, or choose another --output."
-        )
-
-
-def stale(facts, run: PlannedRun, settings: Settings) -> list[str]:
-    """The settings of the evaluation in which a record's facts differ from those wanted, in words."""
-    found = facts["evaluation"]
-    return [f"{name} was {found.get(name)!r}, now {value!r}"
-            for name, value in _settings_of(run, settings).items() if found.get(name) != value]
-
-
-def _settings_of(run, settings) -> dict:
-    return plain({**dataclasses.asdict(settings), "num_samples": run.num_samples, "crop_size": run.experiment.crop_size})
+    logger.addFilter(known)
+    try:
+        yield
+    finally:
+        logger.removeFilter(known)
 
 
 def _train(run, data, folder, report):
@@ -235,11 +170,12 @@ def _evaluate(run, data, folder, settings, progress) -> Record:
         "experiment": dataclasses.asdict(experiment),
         "data": data.facts(),
         "weights_sha256": sha256,
-        "evaluation": _settings_of(run, settings),
+        "evaluation": settings_of(run, settings),
         "training": {
             "parameters": int(model.count_params()),
             "steps": history[-1]["step"],
-            "best_step": best["step"],
+            # Each member of an ensemble has a step of its own.
+            "best_step": None if experiment.model == "unet_ensemble" else best["step"],
             "best_val_energy_distance": best["val_energy_distance"],
             "seconds": sum(row["seconds"] for row in history),
             "history": [{name: row[name] for name in ("step", "seconds", "val_energy_distance")} for row in history],
@@ -264,9 +200,3 @@ def _save_cases(plan, data, path, settings):
                for name, value in wanted.items()):
             return
     write_arrays(path, wanted)
-
-
-def _save_plan(plan, settings, command, output):
-    with replace_file(output / PLAN) as file:
-        json.dump({"plan": plan.to_json(), "settings": dataclasses.asdict(settings), "command": command}, file, indent=1)
-        file.write("\n")

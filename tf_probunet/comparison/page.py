@@ -4,12 +4,13 @@ import json
 import os
 from pathlib import Path
 
-from tf_probunet import comparison_markdown as markdown
-from tf_probunet.comparison import RECORDS, check_plan, load_comparison, stale
-from tf_probunet.comparison_figures import draw_figures
-from tf_probunet.comparison_record import CASES, FACTS, read_arrays, read_record
-from tf_probunet.comparison_tables import comparison_figures, gather
-from tf_probunet.published import TABLES
+from tf_probunet.comparison import text
+from tf_probunet.comparison.compare import RECORDS
+from tf_probunet.comparison.figures import draw_figures
+from tf_probunet.comparison.published import TABLES
+from tf_probunet.comparison.records import CASES, FACTS, read_arrays, read_record
+from tf_probunet.comparison.state import check_plan, load_comparison, stale
+from tf_probunet.comparison.tables import comparison_figures, gather
 from tf_probunet.staging import replace_file
 
 PAGE, NUMBERS, NOTES = "README.md", "comparison.json", "notes.md"
@@ -63,30 +64,30 @@ def write_page(output: str | os.PathLike, report=print) -> Path:
 def _page(plan, settings, numbers, facts, pictures, notes) -> str:
     entries = numbers["entries"]
     reference = next((entry for entry in entries if entry["role"] == "reference"), None)
-    sections = [f"# {plan.title}", plan.about, markdown.overview(plan, settings, numbers, facts[0]), notes.strip()]
+    sections = [f"# {plan.title}", plan.about, text.overview(plan, settings, numbers, facts[0]), notes.strip()]
     if numbers["missing"]:
         sections.append(f"**Not there yet:** {', '.join(numbers['missing'])}.")
     sections += [
-        "## Energy distance", markdown.distance_table(numbers), markdown.DISTANCE_NOTE,
+        "## Energy distance", text.distance_table(numbers), text.DISTANCE_NOTE,
         *_image(pictures, "distances", "Energy distances of all images"),
     ]
     if reference is not None and len(entries) > 1:
-        sections += [f"## Against {reference['label']}", markdown.test_table(entries), markdown.test_note(numbers)]
-    sections += ["## Further measures, at 16 samples", markdown.measure_table(entries), markdown.MEASURE_NOTE]
+        sections += [f"## Against {reference['label']}", text.test_table(entries), text.test_note(numbers)]
+    sections += ["## Further measures, at 16 samples", text.measure_table(entries), text.MEASURE_NOTE]
     if "modes" in entries[0]:
-        sections += ["## Modes", markdown.mode_table(entries), markdown.MODE_NOTE,
+        sections += ["## Modes", text.mode_table(entries), text.MODE_NOTE,
                      *_image(pictures, "modes", "Mode frequencies"),
-                     "### Flipped pixels", markdown.flip_table(entries), markdown.FLIP_NOTE]
-    sections += ["## The same images, all models", markdown.cases_note(settings, plan)]
+                     "### Flipped pixels", text.flip_table(entries), text.FLIP_NOTE]
+    sections += ["## The same images, all models", text.cases_note(settings)]
     sections += [line for name in pictures if name.startswith("samples") for line in _image(pictures, name, "Samples")]
-    sections += ["## Where graders disagree, and where they agree", *markdown.presence_section(numbers),
+    sections += ["## Where graders disagree, and where they agree", *text.presence_section(numbers),
                  *_image(pictures, "presence", "Energy distance by the graders' agreement")]
     if "plane" in pictures:
-        sections += ["## The plane of two latents", markdown.PLANE_NOTE, *_image(pictures, "plane", "Latent plane")]
+        sections += ["## The plane of two latents", text.PLANE_NOTE, *_image(pictures, "plane", "Latent plane")]
     if plan.published:
-        sections += ["## Published figures, for context", markdown.published_table(TABLES[plan.published])]
-    sections += ["## Runs", markdown.run_table(entries), *_image(pictures, "training", "Validation while training")]
-    sections += ["## How it was made", *markdown.making(plan, settings, numbers["command"], facts)]
+        sections += ["## Published figures, for context", text.published_table(TABLES[plan.published])]
+    sections += ["## Runs", text.run_table(entries), *_image(pictures, "training", "Validation while training")]
+    sections += ["## How it was made", *text.making(plan, settings, numbers["command"], facts)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 

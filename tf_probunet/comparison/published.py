@@ -1,4 +1,4 @@
-"""Figures that others published, for context: on other splits, resamplings and networks, never to be compared to the digit."""
+"""Figures that others published, for context: on other splits, resamplings and networks, not to be compared."""
 
 PAPER = "Kohl et al. 2018, figure 4{}, read off the plot, +-0.01"
 # Energy distance at 1, 4, 8 and 16 samples.

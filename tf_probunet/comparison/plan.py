@@ -12,20 +12,19 @@
 is made for a number of samples has variants by that number; at n samples the smallest that has as many is used.
 """
 
-import dataclasses
 import json
 import os
 import re
 from pathlib import Path
 
+from tf_probunet.comparison.entries import ROLES, SAMPLE_COUNTS, Entry, Plan, check_base_field
+from tf_probunet.comparison.published import TABLES
 from tf_probunet.experiment import Experiment
 from tf_probunet.presets import preset
 from tf_probunet.suggest import unknown
 
-FOLDER = Path(__file__).parent / "plans"
-SAMPLE_COUNTS = (1, 4, 8, 16)  # at which models are compared, as in figure 4 of the paper
-ROLES = ("reference", "baseline", "ablation", "illustration")
-PLAN_FIELDS = ("name", "title", "about", "base", "published", "entries")
+FOLDER = Path(__file__).parents[1] / "plans"
+PLAN_FIELDS = ("name", "title", "about", "attribution", "base", "published", "entries")
 ENTRY_FIELDS = ("name", "label", "role", "fields", "seeds", "by_num_samples")
 # What decides data, schedule and selection of the best weights is one for all, or models would not be compared.
 SHARED_FIELDS = (
@@ -34,108 +33,6 @@ SHARED_FIELDS = (
     "schedule", "schedule_boundaries", "schedule_values", "warmup_steps", "clipnorm", "ema_momentum", "precision",
     "steps_per_epoch", "validation_images", "validation_samples",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class PlannedRun:
-    """One training: its name, the entry it belongs to, the samples it is evaluated with, and the experiment."""
-
-    name: str
-    entry: str
-    num_samples: int
-    seed: int
-    experiment: Experiment
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One model of a comparison.
-
-    Args:
-        name: of its runs.
-        label: in tables and figures.
-        role: "reference", to which all others are compared, "baseline", "ablation", or "illustration", which is drawn
-            but in no table.
-        fields: of the experiment, in which it differs from the base.
-        seeds: one run each.
-        variants: fields by number of samples; {16: {}} where one model serves all.
-    """
-
-    name: str
-    label: str
-    role: str
-    fields: dict
-    seeds: tuple[int, ...]
-    variants: dict[int, dict]
-
-    def variant_for(self, num_samples) -> int:
-        """The variant that is used at so many samples: the smallest that has as many."""
-        return min(variant for variant in self.variants if variant >= num_samples)
-
-    def run_name(self, variant, seed) -> str:
-        """The name of a run, its folder and its record."""
-        return f"{self.name}-{variant}-seed{seed}" if len(self.variants) > 1 else f"{self.name}-seed{seed}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Models to be compared, and what they share.
-
-    Args:
-        name, title, about: of the comparison; `about` is a paragraph for its page.
-        base: experiment that every entry starts from.
-        entries: `Entry`s, in the order of tables and figures.
-        published: a table of `tf_probunet.published` to stand on the page, or None.
-    """
-
-    name: str
-    title: str
-    about: str
-    base: Experiment
-    entries: tuple[Entry, ...]
-    published: str | None
-
-    @property
-    def reference(self) -> Entry:
-        return next(entry for entry in self.entries if entry.role == "reference")
-
-    @property
-    def compared(self) -> tuple[Entry, ...]:
-        """All but illustrations."""
-        return tuple(entry for entry in self.entries if entry.role != "illustration")
-
-    def runs(self) -> list[PlannedRun]:
-        """Every run, those of each entry's first seed first, so that a page is soon whole."""
-        most = max(len(entry.seeds) for entry in self.entries)
-        places = [(entry, place) for place in range(most) for entry in self.entries if place < len(entry.seeds)]
-        return [self.run(entry, variant, entry.seeds[place]) for entry, place in places for variant in entry.variants]
-
-    def run(self, entry, variant, seed) -> PlannedRun:
-        """One run of an entry."""
-        name = entry.run_name(variant, seed)
-        fields = {**entry.fields, **entry.variants[variant], "seed": seed, "name": name}
-        return PlannedRun(name, entry.name, variant, seed, self.base.replace(**fields))
-
-    def with_base(self, **overrides) -> "Plan":
-        """The plan with fields of the base changed, for all entries alike; values may be text, as flags are."""
-        for name in overrides:
-            _check_base_field(f"plan {self.name}", name)
-        return dataclasses.replace(self, base=self.base.replace(**overrides))
-
-    def to_json(self) -> dict:
-        """As a plan file has it, with every field of the base, so that a preset may change and this does not."""
-        return {
-            "name": self.name, "title": self.title, "about": self.about,
-            "base": {name: value for name, value in dataclasses.asdict(self.base).items() if name not in ("name", "seed")},
-            "published": self.published,
-            "entries": [
-                {"name": entry.name, "label": entry.label, "role": entry.role, "fields": entry.fields,
-                 "seeds": list(entry.seeds),
-                 **({"by_num_samples": {str(variant): fields for variant, fields in entry.variants.items()}}
-                    if len(entry.variants) > 1 else {})}
-                for entry in self.entries
-            ],
-        }
 
 
 def named_plans() -> list[str]:
@@ -164,7 +61,7 @@ def load_plan(name_or_file: str | os.PathLike) -> Plan:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"The plan {path} is not valid JSON: {error}. Compare it with the plans in {FOLDER}.") from error
+        raise ValueError(f"The plan {path} is not valid JSON: {error}. Look at the plans in {FOLDER}.") from error
     return parse_plan(content, f"plan {path.stem}")
 
 
@@ -185,7 +82,7 @@ def parse_plan(content, where="plan") -> Plan:
     base = dict(base)
     start = preset(base.pop("preset")) if "preset" in base else Experiment()
     for name in base:
-        _check_base_field(where, name)
+        check_base_field(where, name)
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{where}: entries must be a list of at least one model. Received: {entries!r}.")
     entries = tuple(_entry(where, entry) for entry in entries)
@@ -199,17 +96,15 @@ def parse_plan(content, where="plan") -> Plan:
                          f"Received: {', '.join(references) or 'none'}.")
     plan = Plan(
         name=_text(where, content, "name"), title=_text(where, content, "title", content["name"]),
-        about=_text(where, content, "about", ""), base=_replace(where, start, base), entries=entries,
+        about=_text(where, content, "about", ""),
+        attribution=_text(where, content, "attribution", ""), base=_replace(where, start, base), entries=entries,
         published=content.get("published"),
     )
-    from tf_probunet.published import TABLES
-
     if plan.published is not None and plan.published not in TABLES:
         raise ValueError(f"{where}: {unknown('table of published figures', str(plan.published), TABLES)}")
-    for run in entries:
-        for variant in run.variants:
-            for seed in run.seeds:
-                _replace(f"{where}: entry {run.name}", plan.base, {**run.fields, **run.variants[variant], "seed": seed})
+    for entry in entries:
+        for fields in entry.variants.values():
+            _replace(f"{where}: entry {entry.name}", plan.base, {**entry.fields, **fields})
     return plan
 
 
@@ -226,7 +121,8 @@ def _entry(where, content):
     seeds = content.get("seeds", [0])
     whole = isinstance(seeds, list) and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds)
     if not whole or not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ValueError(f"{where}: seeds must be different whole numbers of at least 0, one run each. Received: {seeds!r}.")
+        raise ValueError(f"{where}: seeds must be different whole numbers of at least 0, one run each. Received: "
+                         f"{seeds!r}.")
     fields = _own_fields(where, content.get("fields", {}))
     return Entry(name, _text(where, content, "label", name), content["role"], fields, tuple(seeds),
                  _variants(where, content.get("by_num_samples")))
@@ -254,13 +150,8 @@ def _own_fields(where, fields):
         if name in SHARED_FIELDS:
             raise ValueError(f"{where} sets {name}, which all models of a comparison share. Set it in base.")
         if name in ("name", "seed"):
-            raise ValueError(f"{where} sets {name} in fields. Names and seeds are given beside the fields, as name and seeds.")
+            raise ValueError(f"{where} sets {name} in fields. Names and seeds stand beside the fields: name and seeds.")
     return dict(fields)
-
-
-def _check_base_field(where, name):
-    if name in ("name", "seed"):
-        raise ValueError(f"{where}: base sets {name}. Names and seeds are an entry's own: name and seeds.")
 
 
 def _check_fields(where, content, known, needed):

@@ -25,7 +25,7 @@ def distance_distributions(rows, floors, path, *, title) -> None:
     plt = _pyplot()
     counts = list(floors)
     everything = np.concatenate([row["values"][count] for row in rows for count in counts])
-    low, high = min(0.0, float(everything.min())), float(everything.max()) * 1.02 + 1e-9
+    low, high = min(0.0, float(everything.min())), float(everything.max()) * 1.06 + 1e-9
     figure, axes = plt.subplots(1, len(counts), figsize=(2.9 * len(counts) + 1.6, 0.62 * len(rows) + 1.5), sharey=True,
                                 sharex=True, squeeze=False, layout="constrained")
     for axis, count in zip(axes[0], counts, strict=True):
@@ -104,7 +104,7 @@ def mode_frequencies(rows, truth, path, *, title) -> None:
         axis.bar(places, truth[order], color="#c8c8c8", width=0.9)
         axis.plot(places[hit], np.maximum(frequencies[hit], least), ".", color=color, markersize=7)
         axis.plot(places[~hit], np.full((~hit).sum(), least), "x", color=color, markersize=5)
-        axis.set(yscale="log", ylim=(least / 1.6, highest * 1.6))
+        axis.set(yscale="log", xlim=(0, len(order) + 1), ylim=(least / 1.6, highest * 1.6))
         axis.set_title(f"{row['label']}\n{row['note']}", fontsize=9)
         axis.grid(axis="y", alpha=0.3)
     for axis in axes[:, 0]:
@@ -161,8 +161,9 @@ def latent_planes(planes, path, *, title) -> None:
     plt = _pyplot()
     side, _, height, width = planes[0]["panels"].shape[:4]
     inches = 6.2
-    tall, low = inches * height / width, max(inches * plane["image"].shape[0] / plane["image"].shape[1] for plane in planes)
-    figure, axes = plt.subplots(2, len(planes), figsize=(inches * len(planes), tall + low + 1.1), squeeze=False,
+    tall = inches * height / width
+    low = max(inches * plane["image"].shape[0] / plane["image"].shape[1] for plane in planes)
+    figure, axes = plt.subplots(2, len(planes), figsize=((inches + 0.7) * len(planes), tall + low + 1.3), squeeze=False,
                                 height_ratios=(low, tall), layout="constrained")
     for (above, axis), plane in zip(axes.T, planes, strict=True):
         above.imshow(plane["image"], interpolation="nearest")
@@ -181,9 +182,9 @@ def latent_planes(planes, path, *, title) -> None:
         for place, setter in enumerate((axis.set_xticks, axis.set_yticks)):
             setter(ticks, [f"{plane['mean'][place] + tick * plane['stddev'][place]:.2f}" for tick in ticks], fontsize=7)
         for number, place in enumerate(plane["posteriors"], 1):
-            axis.plot(*np.clip(place, -reach, reach), marker="o", markersize=11, color="white", markeredgecolor="black",
+            axis.plot(*np.clip(place, -reach, reach), marker="o", markersize=9, color="white", markeredgecolor="black",
                       clip_on=False, zorder=3)
-            axis.annotate(f"{number}", np.clip(place, -reach, reach), ha="center", va="center_baseline", fontsize=7.5,
+            axis.annotate(f"{number}", np.clip(place, -reach, reach), ha="center", va="center_baseline", fontsize=6.5,
                           zorder=4, annotation_clip=False)
         axis.set(xlabel="first latent", ylabel="second latent", xlim=(-reach, reach), ylim=(-reach, reach))
     figure.suptitle(title, fontsize=10)

@@ -8,6 +8,7 @@
 No weights and no dataset are needed to draw the page again, so records can be kept in a repository.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -35,7 +36,7 @@ class Record:
     Args:
         facts: what `record.json` holds: format, run, experiment, data, weights_sha256, evaluation, training, machine.
         evaluation: of the run's best weights.
-        pictures: arrays as `tf_probunet.comparison_pictures` makes them.
+        pictures: arrays as `tf_probunet.comparison.pictures` makes them.
     """
 
     facts: dict
@@ -114,7 +115,9 @@ def read_record(folder: str | os.PathLike) -> Record:
     facts = read_facts(folder)
     if facts is None:
         raise FileNotFoundError(f"No record: {folder} has no {FACTS}.")
-    return Record(facts, Evaluation.load(folder / EVALUATION), read_arrays(folder / PICTURES))
+    with _explain_damage(folder / EVALUATION):
+        evaluation = Evaluation.load(folder / EVALUATION)
+    return Record(facts, evaluation, read_arrays(folder / PICTURES))
 
 
 def write_arrays(path: str | os.PathLike, arrays: dict[str, np.ndarray]) -> None:
@@ -125,9 +128,14 @@ def write_arrays(path: str | os.PathLike, arrays: dict[str, np.ndarray]) -> None
 
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads what `write_arrays` wrote; an `OSError` says what to do where that fails."""
+    with _explain_damage(path), np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+@contextlib.contextmanager
+def _explain_damage(path):
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        yield
     except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on damaged files
         raise OSError(
             f"{path} is missing or damaged ({error}). Take it from a copy, or remove it and run the comparison again "

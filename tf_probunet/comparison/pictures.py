@@ -90,7 +90,7 @@ def latent_plane(model, image, segmentations) -> dict[str, np.ndarray]:
     Returns:
         plane [side, side, H, W] uint8: of place (row, column) the first latent is that of the column, from low to high,
         the second that of the row, from high to low; plane_mean and plane_stddev [2] of the prior;
-        plane_posteriors [R, 2], the posterior's mean for each grader, in standard deviations of the prior from its mean.
+        plane_posteriors [R, 2], the posterior's mean for each grader, in the prior's standard deviations from its mean.
     """
     steps = np.linspace(-PLANE_EXTENT, PLANE_EXTENT, PLANE_SIDE, dtype=np.float32)
     rows = []
@@ -99,6 +99,6 @@ def latent_plane(model, image, segmentations) -> dict[str, np.ndarray]:
         rows.append(np.asarray(model.sample_from_noise(image, noise)[0]).argmax(axis=-1).astype(np.uint8))
     prior = model.prior(image)
     mean, stddev = (np.asarray(value[0], np.float32) for value in (prior.mean(), prior.stddev()))
-    posteriors = [model.posterior(image, segmentation[None].astype(np.int32)).mean()[0] for segmentation in segmentations]
+    posteriors = [model.posterior(image, grader[None].astype(np.int32)).mean()[0] for grader in segmentations]
     return {"plane": np.stack(rows), "plane_mean": mean, "plane_stddev": stddev,
             "plane_posteriors": (np.asarray(posteriors, np.float32) - mean) / stddev}

@@ -1,11 +1,11 @@
-"""The numbers of a comparison, out of its records: means, intervals, tests against the reference, all as JSON values."""
+"""The numbers of a comparison, out of its records: means, intervals, tests against the reference; JSON values all."""
 
 import dataclasses
 
 import numpy as np
 
-from tf_probunet.comparison_plan import SAMPLE_COUNTS, Entry, Plan
-from tf_probunet.comparison_record import Record
+from tf_probunet.comparison.entries import SAMPLE_COUNTS, Entry, Plan
+from tf_probunet.comparison.records import Record
 from tf_probunet.evaluation import Evaluation
 from tf_probunet.metrics import bootstrap_interval, compare_paired, floor, holm
 
@@ -175,7 +175,8 @@ def _compare(entries, results, reference, groups, seed):
         for count in SAMPLE_COUNTS:
             mine, theirs = (one.distances(count).mean(axis=0) for one in (result, reference))
             test = compare_paired(mine, theirs, groups)
-            found = {"difference": test.mean_difference, "interval_95": _mean(mine - theirs, groups, seed)["interval_95"],
+            found = {"difference": test.mean_difference,
+                     "interval_95": _mean(mine - theirs, groups, seed)["interval_95"],
                      "p_value": test.p_value, "effect_size": test.effect_size, "num_groups": test.num_groups,
                      # One group has no spread, and so no test.
                      "group_p_value": test.group_p_value if test.num_groups > 1 else None,

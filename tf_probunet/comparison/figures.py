@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_probunet import overlay, plots_comparison
-from tf_probunet.comparison_pictures import PLANE_EXTENT
-from tf_probunet.comparison_plan import SAMPLE_COUNTS
-from tf_probunet.comparison_sheet import GRADER_COLOR, SAMPLE_COLOR, draw_segmentation, sample_sheet
-from tf_probunet.comparison_tables import MOST
+from tf_probunet import overlay
+from tf_probunet.comparison import plots
+from tf_probunet.comparison.pictures import PLANE_EXTENT
+from tf_probunet.comparison.entries import SAMPLE_COUNTS
+from tf_probunet.comparison.sheet import GRADER_COLOR, SAMPLE_COLOR, draw_segmentation, palette, sample_sheet
+from tf_probunet.comparison.tables import MOST
 from tf_probunet.sheet_page import rgb
 
 PLANE_TILE = 64  # most pixels a side of a segmentation in the plane
@@ -18,10 +19,10 @@ def draw_figures(plan, results, numbers, cases, facts, output) -> dict[str, str]
     """Draws all figures that the records allow.
 
     Args:
-        plan: `tf_probunet.comparison_plan.Plan`.
-        results: `tf_probunet.comparison_tables.Results`, illustrations among them.
-        numbers: as `tf_probunet.comparison_tables.comparison_figures` gives them.
-        cases: as `tf_probunet.comparison_pictures.read_cases` gives them.
+        plan: `tf_probunet.comparison.plan.Plan`.
+        results: `tf_probunet.comparison.tables.Results`, illustrations among them.
+        numbers: as `tf_probunet.comparison.tables.comparison_figures` gives them.
+        cases: as `tf_probunet.comparison.pictures.read_cases` gives them.
         facts: of any record, for what the data is.
         output: folder to write to.
     Returns:
@@ -32,7 +33,7 @@ def draw_figures(plan, results, numbers, cases, facts, output) -> dict[str, str]
     compared = [result for result in results if result.entry.role != "illustration"]
     entries = numbers["entries"]
     where = f"{numbers['num_images']:,} images. Shapes: images; bars: middle half; diamonds: mean with 95 % interval"
-    plots_comparison.distance_distributions(
+    plots.distance_distributions(
         [{"label": entry["label"], "role": entry["role"],
           "values": {count: result.distances(count).ravel() for count in SAMPLE_COUNTS},
           "mean": {count: entry["energy_distance"][str(count)]["mean"] for count in SAMPLE_COUNTS},
@@ -41,7 +42,7 @@ def draw_figures(plan, results, numbers, cases, facts, output) -> dict[str, str]
         {count: numbers["floors"][str(count)] for count in SAMPLE_COUNTS}, output / files["distances"],
         title=f"{plan.title}: {where}",
     )
-    plots_comparison.training_curves(
+    plots.training_curves(
         [{"label": result.entry.label, "role": result.entry.role,
           "runs": [record.facts["training"]["history"] for record in result.largest]} for result in compared],
         output / files["training"], title="Energy distance on validation images; marked: the weights that were chosen",
@@ -63,7 +64,7 @@ def draw_figures(plan, results, numbers, cases, facts, output) -> dict[str, str]
 def _presence(numbers, path):
     words = {"disagreed": "graders disagree on presence", "agreed": "graders agree on presence"}
     kinds = numbers["presence"]
-    plots_comparison.agreement(
+    plots.agreement(
         [{"label": entry["label"], "role": entry["role"],
           **{what: {name: entry["presence"][name][str(MOST)][key] for name in kinds}
              for what, key in (("mean", "mean"), ("interval", "interval_95"))}} for entry in numbers["entries"]],
@@ -74,7 +75,7 @@ def _presence(numbers, path):
 
 
 def _modes(entries, path):
-    plots_comparison.mode_frequencies(
+    plots.mode_frequencies(
         [{"label": entry["label"], "role": entry["role"],
           "frequencies": np.array(entry["modes"]["first"]["frequencies"]),
           "note": f"total variation {entry['modes']['first']['against_truth']['total_variation']:.3f}, "
@@ -100,8 +101,9 @@ def _sheets(plan, results, cases, facts, output):
         files[f"samples_{number + 1}"] = f"samples_{number + 1}.png"
         sample_sheet(
             case, rows, output / files[f"samples_{number + 1}"], classes=data["classes"],
-            ignore_label=data["ignore_label"], title=f"{plan.title}: image {number + 1} of {len(cases['images'])}, {name}",
-            footer=f"{data['source']}. Licence: {data['licence']}.",
+            colors=palette(data["classes"], data.get("flips", ())), ignore_label=data["ignore_label"],
+            title=f"{plan.title}: image {number + 1} of {len(cases['images'])}, {name}",
+            footer=f"{data['source'].rstrip('.')}. Licence: {data['licence'].rstrip('.')}. {plan.attribution}",
             probability="P(flipped)" if flips else "mean prob.",
         )
     return files
@@ -109,15 +111,16 @@ def _sheets(plan, results, cases, facts, output):
 
 def _planes(results, cases, facts, path):
     data, planes = facts["data"], []
+    colors = palette(data["classes"], data.get("flips", ()))
+    of_graders, of_samples = (GRADER_COLOR, SAMPLE_COLOR) if colors is None else (colors, colors)
     for result in results:
         pictures = result.largest[0].pictures
         for number, plane in enumerate(pictures["plane"]):
             base = overlay.to_rgb(overlay.resize(cases["images"][number] / 255.0, PLANE_TILE))
-            options = (len(data["classes"]), data["ignore_label"])
-            panels = [[draw_segmentation(base, mask, SAMPLE_COLOR, *options, thickness=1)[0] for mask in row]
+            panels = [[draw_segmentation(base, mask, of_samples, data["ignore_label"], thickness=1)[0] for mask in row]
                       for row in plane]
             known = cases["weights"][number] > 0
-            graders = [draw_segmentation(base, mask, GRADER_COLOR, *options)[0]
+            graders = [draw_segmentation(base, mask, of_graders, data["ignore_label"])[0]
                        for mask in cases["segmentations"][number][known]]
             seam = np.full((base.shape[0], 2, 3), rgb("#ffffff"), np.uint8)
             strip = [part for panel in (base, *graders) for part in (panel, seam)][:-1]
@@ -128,4 +131,5 @@ def _planes(results, cases, facts, path):
                 "mean": pictures["plane_mean"][number], "stddev": pictures["plane_stddev"][number],
                 "posteriors": pictures["plane_posteriors"][number],
             })
-    plots_comparison.latent_planes(planes, path, title=f"{results[0].entry.label}: segmentations over the prior's plane")
+    title = f"{results[0].entry.label}: segmentations over the prior's plane"
+    plots.latent_planes(planes, path, title=title)

@@ -1,0 +1,131 @@
+"""Where a comparison stands: its plan and settings on disk, and what each run still needs."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from tf_probunet.comparison.entries import Plan, PlannedRun
+from tf_probunet.comparison.plan import parse_plan
+from tf_probunet.comparison.records import experiment_of, plain, read_facts
+from tf_probunet.data.dataset import sha256_of
+from tf_probunet.experiment import FILE_NAME, Experiment
+from tf_probunet.staging import replace_file
+from tf_probunet.training import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS
+
+PLAN = "plan.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How every run of a comparison is evaluated; one for all.
+
+    Args:
+        split: of the dataset.
+        limit: images, spread evenly; None for all.
+        num_cases: images that are drawn, spread evenly.
+        batch_size: images at once; with `seed` it decides the samples.
+        seed: of samples and intervals.
+    """
+
+    split: str = "val"
+    limit: int | None = None
+    num_cases: int = 4
+    batch_size: int = 16
+    seed: int = 0
+
+
+def is_finished(run: str | os.PathLike) -> bool:
+    """Whether training came to its end: the last weights are written after the last step."""
+    return (Path(run) / LAST_WEIGHTS).is_file() and (Path(run) / BEST_WEIGHTS).is_file()
+
+
+def save_comparison(plan: Plan, settings: Settings, command: str, output: str | os.PathLike) -> None:
+    """Writes plan, settings and the command that makes a comparison into its folder."""
+    with replace_file(Path(output) / PLAN) as file:
+        content = {"plan": plan.to_json(), "settings": dataclasses.asdict(settings), "command": command}
+        json.dump(content, file, indent=1)
+        file.write("\n")
+
+
+def load_comparison(output: str | os.PathLike) -> tuple[Plan, Settings, str]:
+    """Plan, settings and command of a comparison that was begun.
+
+    Raises:
+        OSError: the folder is no comparison.
+        ValueError: its plan is damaged.
+    """
+    path = Path(output) / PLAN
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Not a comparison: {output} has no {PLAN}. Begin one with probunet compare --plan NAME --data DIR "
+            f"--output {output}."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_plan(content["plan"], f"the plan in {path}"), Settings(**content["settings"]), content["command"]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged or was edited ({error}). Run the comparison again with --plan.") from error
+
+
+def needed(run: PlannedRun, data, record, folder, settings: Settings) -> str:
+    """What is to be done for a run, in words: "done" where that is nothing.
+
+    Args:
+        run: of the plan.
+        data: `tf_probunet.data.dataset.DatasetInfo`.
+        record, folder: where the run's record and its run folder are, or will be.
+        settings: of the evaluation.
+    Raises:
+        ValueError: what is there was made by another plan or from other data, or is stale and its weights are gone.
+    """
+    facts, finished, started = read_facts(record), is_finished(folder), (folder / FILE_NAME).is_file()
+    if started:
+        check_plan(folder, Experiment.load(folder), run)
+        _check_data(folder, json.loads((folder / DATA_FACTS).read_text(encoding="utf-8")), data, run)
+    if facts is None:
+        return "evaluate" if finished else "go on training, then evaluate" if started else "train, then evaluate"
+    check_plan(record, experiment_of(facts), run)
+    _check_data(record, facts["data"], data, run)
+    reasons = stale(facts, run, settings)
+    if finished and sha256_of(folder / BEST_WEIGHTS) != facts["weights_sha256"]:
+        reasons.append(f"{folder / BEST_WEIGHTS} has changed")
+    if reasons and not finished:
+        raise ValueError(
+            f"{record} was evaluated with other settings: {'; '.join(reasons)}; and its weights are not in {folder}. "
+            "Give the settings that it was made with, bring the run folder back, or remove the record to train it anew."
+        )
+    return f"evaluate anew: {'; '.join(reasons)}" if reasons else "done"
+
+
+def _check_data(path, found, data, run):
+    now = plain(data.with_window(run.experiment.window).facts())
+    changed = [name for name in {**found, **now} if found.get(name) != now.get(name)]
+    if changed:
+        raise ValueError(
+            f"{path} was made from another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "
+            "dataset that it was made from, or choose another --output."
+        )
+
+
+def check_plan(path, experiment, run: PlannedRun) -> None:
+    """Raises a `ValueError` that names the fields in which a run or record is not as the plan has it."""
+    differences = experiment.differences(run.experiment)
+    if differences:
+        raise ValueError(
+            f"{path} was made by another plan. It differs in {'; '.join(differences)}. Give the plan that it was made "
+            "by, or choose another --output."
+        )
+
+
+def stale(facts, run: PlannedRun, settings: Settings) -> list[str]:
+    """The settings of the evaluation in which a record's facts differ from those wanted, in words."""
+    found = facts["evaluation"]
+    return [f"{name} was {found.get(name)!r}, now {value!r}"
+            for name, value in settings_of(run, settings).items() if found.get(name) != value]
+
+
+def settings_of(run: PlannedRun, settings: Settings) -> dict:
+    """How a run is evaluated, as its record tells it."""
+    of_run = {"num_samples": run.num_samples, "crop_size": run.experiment.crop_size}
+    return plain(dataclasses.asdict(settings) | of_run)
