@@ -4,12 +4,22 @@ from tf_probunet.models import UNetEnsemble
 from tf_probunet.models.parameter_counts import ABLATIONS, parameter_counts, parameter_table
 from tf_probunet.presets import preset
 
-PAPER = preset("lidc_paper")
-UNET, GAUSSIAN_NET, HEAD = 11_773_536, 7_861_452, 32 * 32 + 32 + 32 * 32 + 32 + 32 * 2 + 2
+SMALL = preset("demo").replace(channels=(4, 8), num_convs=2, combiner_channels=(5,), latent_dim=6)
+
+
+def conv(inputs, filters, size=3):
+    return size * size * inputs * filters + filters
+
+
+ENCODER = conv(1, 4) + conv(4, 4) + conv(4, 8) + conv(8, 8)
+UNET = ENCODER + conv(4 + 8, 4) + conv(4, 4)
+HEAD = conv(4, 5, 1) + conv(5, 2, 1)
+GAUSSIAN_NET = ENCODER + conv(8, 12, 1)
+KERNEL = 9 * 4  # a channel more of what an encoder reads
 
 
 def counts(**fields):
-    return parameter_counts(PAPER.replace(**fields))
+    return parameter_counts(SMALL.replace(**fields))
 
 
 def test_plain_unet_and_what_is_made_of_it():
@@ -19,25 +29,30 @@ def test_plain_unet_and_what_is_made_of_it():
     assert counts(model="unet_ensemble", num_members=8) == dict(total=8 * (UNET + HEAD), unet=8 * UNET, rest=8 * HEAD)
 
 
-def test_ablations():
-    whole, combiner = counts(), HEAD + 6 * 32
-    assert whole == dict(total=27_499_098, unet=UNET, rest=27_499_098 - UNET)
-    assert counts(fixed_prior=True)["total"] == whole["total"] - GAUSSIAN_NET
-    blind = counts(fixed_prior=True, posterior_sees_image=False)
-    assert blind["total"] == whole["total"] - GAUSSIAN_NET - 288  # 3x3 kernels of 32 filters for one channel
-    start = counts(latent_injection="start")
-    assert start["unet"] == UNET + 6 * 288 and start["rest"] == whole["rest"] - combiner + HEAD
-    vae = counts(model="image2image_vae")
-    assert vae["total"] == start["unet"] + HEAD + GAUSSIAN_NET  # of a posterior that reads one channel, as the prior does
+def test_probabilistic_unet_and_its_ablations():
+    combiner = HEAD + 6 * 5
+    posterior, blind = GAUSSIAN_NET + KERNEL, GAUSSIAN_NET  # image and one class, or the class alone
+    rests = {
+        (): combiner + GAUSSIAN_NET + posterior,
+        ("fixed_prior",): combiner + posterior,
+        ("fixed_prior", "posterior_sees_image"): combiner + blind,
+    }
+    for changed, rest in rests.items():
+        fields = {name: name == "fixed_prior" for name in changed}
+        assert counts(**fields) == dict(total=UNET + rest, unet=UNET, rest=rest), changed
+    start = UNET + 6 * KERNEL
+    assert counts(latent_injection="start") == dict(
+        total=start + HEAD + GAUSSIAN_NET + posterior, unet=start, rest=HEAD + GAUSSIAN_NET + posterior)
+    assert counts(model="image2image_vae") == dict(total=start + HEAD + blind, unet=start, rest=HEAD + blind)
 
 
 def test_of_an_ensemble_is_what_keras_counts():
-    experiment = preset("demo").replace(model="unet_ensemble", num_members=3, channels=(4, 8))
+    experiment = SMALL.replace(model="unet_ensemble", num_members=3)
     model = UNetEnsemble(**experiment.model_arguments())
     model.build()
     assert parameter_counts(experiment)["total"] == model.count_params()
 
 
 def test_the_table_has_a_line_for_each():
-    lines = parameter_table(preset("demo").replace(channels=(4, 8))).splitlines()
+    lines = parameter_table(SMALL).splitlines()
     assert len(lines) == 1 + 6 + len(ABLATIONS) and len(set(map(len, lines))) == 1
