@@ -43,8 +43,8 @@ def test_sheet_figures_and_augmented_page(capsys, tiny_folder, tmp_path):
     (["--preset", "demo", "--output", "x.png"], "Preset demo cuts crops of 64x64, but there are images of 32x32"),
     (["--preset", "demo"], "--preset draws a page. Say where to"),
     (["--crop_size", "64,64", "--output", "x.png"], "larger than images"),
-    (["--output", "/dev/null/x.png"], "File exists: '/dev/null'"),
-    (["--json", "/dev/null/x.json"], "File exists: '/dev/null'"),
+    (["--output", "/dev/null/x.png"], "/dev/null: File exists. A file is where"),
+    (["--json", "/dev/null/x.json"], "/dev/null: File exists. A file is where"),
 ])
 def test_failures_are_one_clear_line(capsys, tiny_folder, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
