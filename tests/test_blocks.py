@@ -33,6 +33,22 @@ class TestConv2D:
         assert abs(kernel.mean()) < 1e-3
         assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.02)
 
+    @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+    def test_values_and_gradients_are_those_of_keras(self, precision):
+        inputs, upstream, results = tf.constant(images(2, 8, 8, 3)), tf.constant(images(2, 8, 8, 5, seed=1)), []
+        for conv in (conv2d(5, 3, activation="relu", dtype=precision),
+                     keras.layers.Conv2D(5, 3, padding="same", activation="relu", dtype=precision)):
+            conv.build(inputs.shape)
+            if results:
+                conv.set_weights(results[0][0])
+            with tf.GradientTape() as tape:
+                values = tf.cast(conv(inputs), tf.float32)
+                loss = tf.reduce_sum(values * upstream)
+            results.append((conv.get_weights(), values, *tape.gradient(loss, conv.trainable_variables)))
+        tolerance = dict(atol=1e-5) if precision == "float32" else dict(rtol=0.03, atol=0.1)  # two roundings
+        for ours, expected in zip(*(result[1:] for result in results), strict=True):
+            np.testing.assert_allclose(ours, expected, **tolerance)
+
     def test_biases_are_truncated_normal_of_0_001(self):
         conv = conv2d(20_000, 1)
         conv.build((None, None, None, 1))

@@ -7,6 +7,27 @@ UPSAMPLINGS = ("bilinear", "bilinear_aligned")
 INITIALIZERS = ("orthogonal", "he_normal")
 
 
+@tf.custom_gradient
+def bias_add(values, bias):
+    """values [B, H, W, C] + bias [C], the bias's gradient a plain float32 sum.
+
+    oneDNN computes `BiasAddGrad` inside the kernel's gradient, in an order that differs between two compilations of
+    the same function: equal runs would differ in their last bits, which Adam enlarges.
+    """
+
+    def gradient(upstream):
+        return upstream, tf.cast(tf.reduce_sum(tf.cast(upstream, tf.float32), axis=(0, 1, 2)), bias.dtype)
+
+    return tf.nn.bias_add(values, bias), gradient
+
+
+class _Conv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` whose training is the same to the bit each time."""
+
+    def call(self, inputs):
+        return self.activation(bias_add(self.convolution_op(inputs, self.kernel), tf.convert_to_tensor(self.bias)))
+
+
 def conv2d(filters, kernel_size, *, initializer="orthogonal", weight_decay=0.0, **options):
     """A 'same' convolution with the initialisation and weight decay that all parts share.
 
@@ -21,7 +42,7 @@ def conv2d(filters, kernel_size, *, initializer="orthogonal", weight_decay=0.0, 
     if initializer not in INITIALIZERS:
         raise ValueError(f"Unknown initializer {initializer!r}. Expected one of {', '.join(INITIALIZERS)}.")
     kernel = {"orthogonal": keras.initializers.Orthogonal, "he_normal": keras.initializers.HeNormal}[initializer]
-    return keras.layers.Conv2D(
+    return _Conv2D(
         filters,
         kernel_size,
         padding="same",
