@@ -1,5 +1,6 @@
 """Convolution blocks and resampling against independent numpy implementations."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -66,6 +67,20 @@ class TestConv2D:
     def test_an_unknown_initializer_is_refused(self):
         with pytest.raises(ValueError, match="Unknown initializer 'glorot'. Expected one of orthogonal, he_normal"):
             conv2d(4, 3, initializer="glorot")
+
+
+class TestWeightFiles:
+    def test_name_convolutions_as_keras_does(self, tmp_path):
+        """Or weights that were saved before could not be loaded."""
+        block = ConvBlock(4, num_convs=2)
+        block.build((None, None, None, 3))
+        model = keras.Sequential([block])
+        model.build((None, 8, 8, 3))
+        model.save_weights(tmp_path / "model.weights.h5")
+        names = []
+        with h5py.File(tmp_path / "model.weights.h5") as file:
+            file.visit(names.append)
+        assert {"layers/conv_block/convs/conv2d/vars/0", "layers/conv_block/convs/conv2d_1/vars/1"} <= set(names)
 
 
 class TestConvBlock:

@@ -21,8 +21,8 @@ def bias_add(values, bias):
     return tf.nn.bias_add(values, bias), gradient
 
 
-class _Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` whose training is the same to the bit each time."""
+class Conv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` whose training is the same to the bit each time; weight files name it, so it has its name."""
 
     def call(self, inputs):
         return self.activation(bias_add(self.convolution_op(inputs, self.kernel), tf.convert_to_tensor(self.bias)))
@@ -42,7 +42,7 @@ def conv2d(filters, kernel_size, *, initializer="orthogonal", weight_decay=0.0, 
     if initializer not in INITIALIZERS:
         raise ValueError(f"Unknown initializer {initializer!r}. Expected one of {', '.join(INITIALIZERS)}.")
     kernel = {"orthogonal": keras.initializers.Orthogonal, "he_normal": keras.initializers.HeNormal}[initializer]
-    return _Conv2D(
+    return Conv2D(
         filters,
         kernel_size,
         padding="same",
