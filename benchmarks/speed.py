@@ -1,7 +1,8 @@
 """Speed of this machine on the parts that users wait for, side by side in one run: `make benchmark`.
 
 Prints and, with --output, writes as JSON:
-  - images a second of a training step and the share of a step that waits for data, augmentation on;
+  - images a second of a training step and the share of a step that waits for data, augmentation on, and how a step
+    of mixed bfloat16 compares;
   - milliseconds of the trunk, and of each further sample by the split combiner, against the same network with its
     first 1x1 convolution on concatenated features and latents;
   - images a second of the input pipeline alone, with the preset's augmentation and with elastic deformation added.
@@ -49,24 +50,31 @@ def median_ms(*functions, repeats=15):
 
 def training(experiment, data):
     """Seconds a step with real data, and with one batch that is always there; the difference is waiting."""
-    model = build_model(experiment)
-    model.compile(build_optimizer(experiment))
+    models = {}
+    for precision in ("float32", "mixed_bfloat16"):
+        models[precision] = build_model(experiment.replace(precision=precision))
+        models[precision].compile(build_optimizer(experiment))
     stream = iter(training_dataset(data, "train", experiment.batch_size, crop_size=experiment.crop_size,
                                    augmentation=experiment.augmentation))
-    model.train_on_batch(*next(stream))
-    model.train_on_batch(*next(stream))
-    waiting, steps = [], []
+    for _ in range(2):
+        for model in models.values():
+            model.train_on_batch(*next(stream))
+    waiting, steps = ({precision: [] for precision in models} for _ in range(2))
     for _ in range(FLAGS.steps):
-        start = time.perf_counter()
-        batch = next(stream)
-        waited = time.perf_counter()
-        model.train_on_batch(*batch)
-        waiting.append(waited - start)
-        steps.append(time.perf_counter() - start)
+        for precision, model in models.items():
+            start = time.perf_counter()
+            batch = next(stream)
+            waited = time.perf_counter()
+            model.train_on_batch(*batch)
+            waiting[precision].append(waited - start)
+            steps[precision].append(time.perf_counter() - start)
+    median = {precision: float(np.median(seconds)) for precision, seconds in steps.items()}
+    preset_step = median[experiment.precision]
     return {
-        "step_ms": 1e3 * float(np.median(steps)),
-        "training_images_per_second": experiment.batch_size / float(np.median(steps)),
-        "share_of_step_waiting_for_data": float(np.sum(waiting) / np.sum(steps)),
+        "step_ms": {precision: 1e3 * seconds for precision, seconds in median.items()},
+        "float32_step_over_mixed_bfloat16": median["float32"] / median["mixed_bfloat16"],
+        "training_images_per_second": experiment.batch_size / preset_step,
+        "share_of_step_waiting_for_data": float(np.sum(waiting[experiment.precision]) / np.sum(steps[experiment.precision])),
     }
 
 
