@@ -15,6 +15,15 @@ settings.register_profile("tf_probunet", deadline=None, derandomize=True)
 settings.load_profile("tf_probunet")
 
 
+# Minutes each: begun first, or one worker would be left with them at the end, however few tests they hold.
+LONG_FILES = ("test_two_modes.py", "test_prepare_lidc.py", "test_comparison.py", "test_readme.py", "test_training.py",
+              "test_training_models.py", "test_ensemble_training.py", "test_saved_model.py", "test_comparison_page.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG_FILES.index(item.path.name) if item.path.name in LONG_FILES else len(LONG_FILES))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Weights that a test does not seed itself are the same in every run, alone or after others."""
