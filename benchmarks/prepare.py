@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import dicom_files  # noqa: E402
 from tf_probunet.pipelines.prepare_lidc import prepare_lidc  # noqa: E402
 
-from tf_probunet.data.dataset import sha256_of  # noqa: E402
+from tf_probunet.checksums import sha256_of  # noqa: E402
 from tf_probunet.data.pylidc_adapter import read_scans  # noqa: E402
 
 FLAGS = flags.FLAGS

@@ -15,12 +15,12 @@ import pytest
 import tensorflow as tf
 from made_up import CONTENT
 
+from tf_probunet.checksums import sha256_of
 from tf_probunet.comparison import compare as module
 from tf_probunet.comparison.compare import compare
 from tf_probunet.comparison.plan import parse_plan
 from tf_probunet.comparison.records import read_arrays, read_facts, read_record
 from tf_probunet.comparison.state import Settings, load_comparison
-from tf_probunet.data.dataset import sha256_of
 from tf_probunet.evaluation import evaluate
 from tf_probunet.experiment import Experiment
 from tf_probunet.training import BEST_WEIGHTS, LAST_WEIGHTS, load_run

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tf_probunet.data.dataset import ImageEncoding, load_info, sha256_of
+from tf_probunet.checksums import sha256_of
+from tf_probunet.data.dataset import ImageEncoding, load_info
 from tf_probunet.data.reading import evaluation_dataset
 from tf_probunet.data.verify import verify
 from tf_probunet.data.writer import DatasetWriter, Record

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_probunet.data.dataset import ImageEncoding, load_info, sha256_of
+from tf_probunet.checksums import sha256_of
+from tf_probunet.data.dataset import ImageEncoding, load_info
 from tf_probunet.data.reading import evaluation_dataset, explain_damage, training_dataset
 from tf_probunet.data.verify import VerifiedSplit, find_damage, verify
 from tf_probunet.data.writer import DatasetWriter, Record

@@ -16,6 +16,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tf_probunet.export import saved_model
 from tf_probunet.export.exported import ExportedModel
 from tf_probunet.export.manifest import read_manifest
+from tf_probunet.export.version_numbers import version_numbers
 from tf_probunet.models import DeterministicUNet, Image2ImageVAE, MHeadsUNet, ProbabilisticUNet, UNetEnsemble
 
 SIGNATURES = {
@@ -184,7 +185,7 @@ def test_versions_count_up_and_newest_is_loaded(model, tmp_path):
     second = saved_model.export(model, tmp_path / "tiny", check_size=(16, 16))
     assert (first.name, second.name) == ("1", "2")
     assert ExportedModel(tmp_path / "tiny").folder == second
-    assert saved_model.versions(tmp_path / "tiny") == [1, 2]
+    assert version_numbers(tmp_path / "tiny") == [1, 2]
 
 
 def test_manifest_notices_a_changed_missing_and_new_file(model, tmp_path):
@@ -247,7 +248,7 @@ def test_killed_export_leaves_only_versions_that_load(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    for number in saved_model.versions(output):
+    for number in version_numbers(output):
         read_manifest(output / str(number))
         CppSavedModel(output / str(number))
     # The next export sweeps what the killed ones left of its version.

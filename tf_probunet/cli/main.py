@@ -29,6 +29,11 @@ VERBS = {
     "compare": "compare",
     "export": "export",
     "sample": "sample",
+    "versions list": "versions_list",
+    "versions verify": "versions_verify",
+    "versions label": "versions_label",
+    "versions rollback": "versions_rollback",
+    "versions delete": "versions_delete",
 }
 SUMMARIES = {
     "prepare phantom": "Make a small dataset without any CT: real contours over rendered images.",
@@ -45,6 +50,11 @@ SUMMARIES = {
     "compare": "Train and measure several models alike, and write one page about them.",
     "export": "Write a run as a SavedModel for TensorFlow Serving.",
     "sample": "Draw segmentations of one image from a SavedModel.",
+    "versions list": "List exported versions, their state, figures and labels.",
+    "versions verify": "Check every file of exported versions against its manifest.",
+    "versions label": "Let a label such as stable or canary name a version, in TensorFlow Serving's models.config.",
+    "versions rollback": "Let a label name the version before the one that it names.",
+    "versions delete": "Delete old versions, but for the last few and what a label names.",
 }
 
 
@@ -117,9 +127,10 @@ def _split_verb(arguments):
     words = next((count for count in (2, 1) if " ".join(arguments[:count]) in VERBS), None)
     if words is None:
         flagless = [word for word in arguments[:2] if not word.startswith("-")]
-        if flagless == ["prepare"]:
-            return None, _fail("prepare what? " + ", ".join(verb for verb in VERBS if verb.startswith("prepare")), 2)
-        name = " ".join(flagless) if flagless[:1] == ["prepare"] else arguments[0]
+        kin = [verb for verb in VERBS if verb.split()[0] == arguments[0]]  # verbs of two words
+        if kin and len(flagless) == 1:
+            return None, _fail(f"{arguments[0]} what? {', '.join(kin)}", 2)
+        name = " ".join(flagless) if kin else arguments[0]
         return None, _fail(unknown("command", name, VERBS) + "\nSee: probunet help", 2)
     return " ".join(arguments[:words]), arguments[words:]
 

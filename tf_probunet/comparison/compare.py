@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from tf_probunet.callbacks import read_history
+from tf_probunet.checksums import sha256_of
 from tf_probunet.comparison.entries import Plan
 from tf_probunet.comparison.pictures import draw_pictures, read_cases
 from tf_probunet.comparison.records import (
@@ -30,7 +31,7 @@ from tf_probunet.comparison.records import (
     write_record,
 )
 from tf_probunet.comparison.state import Settings, is_finished, needed, save_comparison, settings_of
-from tf_probunet.data.dataset import DatasetInfo, sha256_of
+from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.evaluation import evaluate
 from tf_probunet.experiment import FILE_NAME
 from tf_probunet.suggest import unknown

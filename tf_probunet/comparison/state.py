@@ -8,7 +8,7 @@ from pathlib import Path
 from tf_probunet.comparison.entries import Plan, PlannedRun
 from tf_probunet.comparison.plan import parse_plan
 from tf_probunet.comparison.records import experiment_of, plain, read_facts
-from tf_probunet.data.dataset import sha256_of
+from tf_probunet.checksums import sha256_of
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.staging import replace_file
 from tf_probunet.training import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS

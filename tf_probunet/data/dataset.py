@@ -1,7 +1,6 @@
 """The dataset format: a folder of TFRecord shards and one `dataset.json` that says what they hold."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -167,9 +166,3 @@ def load_info(folder: str | os.PathLike) -> DatasetInfo:
             "Copy the folder whole or prepare it again."
         )
     return info
-
-
-def sha256_of(path: str | os.PathLike) -> str:
-    """The hexadecimal sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tf_probunet.data.dataset import ImageEncoding, sha256_of
+from tf_probunet.checksums import sha256_of
+from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.data.format_checks import check_record
 from tf_probunet.data.units import Remarks, Unit
 from tf_probunet.data.writer import DatasetWriter, EncodedRecord, Record

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from tf_probunet.data.dataset import INFO_NAME, DatasetInfo, sha256_of
+from tf_probunet.checksums import sha256_of
+from tf_probunet.data.dataset import INFO_NAME, DatasetInfo
 
 
 @dataclasses.dataclass(frozen=True)

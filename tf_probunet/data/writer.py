@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_probunet.data.dataset import FORMAT, INFO_NAME, ImageEncoding, sha256_of
+from tf_probunet.checksums import sha256_of
+from tf_probunet.data.dataset import FORMAT, INFO_NAME, ImageEncoding
 from tf_probunet.data.flips import flips_to_json
 from tf_probunet.data.format_checks import check_flips, check_record, check_settings
 from tf_probunet.staging import disk_errors, stage_folder

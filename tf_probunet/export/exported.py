@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.export.manifest import NAME, read_manifest
-from tf_probunet.export.saved_model import versions
+from tf_probunet.export.version_numbers import version_numbers
 from tf_probunet.models.segmenter import check_size
 
 
@@ -24,7 +24,7 @@ class ExportedModel:
     def __init__(self, folder: str | os.PathLike):
         folder = Path(folder)
         if not (folder / NAME).is_file():
-            numbers = versions(folder)
+            numbers = version_numbers(folder)
             if not numbers:
                 what = "holds no version" if folder.is_dir() else "does not exist"
                 raise FileNotFoundError(

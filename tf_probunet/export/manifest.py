@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from tf_probunet.data.dataset import sha256_of
+from tf_probunet.checksums import sha256_of
 
 NAME = "manifest.json"
 FORMAT = "tf_probunet.saved_model/1"
@@ -35,9 +35,13 @@ def read_manifest(folder: str | os.PathLike) -> dict:
         raise FileNotFoundError(
             f"{folder} has no {NAME}. Expected a version that `probunet export` wrote, such as saved_models/NAME/1."
         )
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {content.get('format')!r}; expected {FORMAT!r}. Export it again.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON and of UTF-8
+        raise OSError(f"{path} was damaged: {error}. Copy the version again or export it anew.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("files"), dict):
+        found = content.get("format") if isinstance(content, dict) else content
+        raise ValueError(f"{path} has format {found!r}; expected {FORMAT!r} with its files. Export it again.")
     found, expected = _hashes(folder), content["files"]
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):

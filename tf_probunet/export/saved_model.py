@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
 from tf_probunet.export.manifest import write_manifest
+from tf_probunet.export.version_numbers import version_numbers
 from tf_probunet.models import LatentSegmenter, Segmenter
 from tf_probunet.staging import disk_errors, stage_folder
 
@@ -52,7 +53,7 @@ def export(model: Segmenter, output: str | os.PathLike, *, facts=None, check_siz
         )
     model.build()
     output = Path(output)
-    version = output / str(1 + max(versions(output), default=0))
+    version = output / str(1 + max(version_numbers(output), default=0))
     with disk_errors(version):
         staging = stage_folder(version)
         try:
@@ -71,12 +72,6 @@ def export(model: Segmenter, output: str | os.PathLike, *, facts=None, check_siz
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return version
-
-
-def versions(folder: str | os.PathLike) -> list[int]:
-    """Numbers of the versions in a model's folder, ascending."""
-    folder = Path(folder)
-    return sorted(int(path.name) for path in folder.glob("*") if path.is_dir() and path.name.isdecimal())
 
 
 class _Signatures(tf.Module):
