@@ -16,6 +16,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tf_probunet.export import saved_model
 from tf_probunet.export.exported import ExportedModel
 from tf_probunet.export.manifest import read_manifest
+from tf_probunet.export.signatures import Signatures
 from tf_probunet.export.version_numbers import version_numbers
 from tf_probunet.models import DeterministicUNet, Image2ImageVAE, MHeadsUNet, ProbabilisticUNet, UNetEnsemble
 
@@ -208,8 +209,8 @@ def test_manifest_notices_a_changed_missing_and_new_file(model, tmp_path):
 
 
 def test_differing_numbers_are_not_exported(model, tmp_path, monkeypatch):
-    right = saved_model._Signatures.trunk
-    monkeypatch.setattr(saved_model._Signatures, "trunk",
+    right = Signatures.trunk
+    monkeypatch.setattr(Signatures, "trunk",
                         lambda self, images: right(self, images) | {"prior_mean": right(self, images)["prior_stddev"]})
     with pytest.raises(ValueError, match="differs from Keras"):
         saved_model.export(model, tmp_path / "wrong", check_size=(16, 16))

@@ -1,7 +1,6 @@
-"""Exports a model as a SavedModel with the signatures `serving_default`, `trunk` and `combiner`.
+"""Exports a model as a SavedModel with the signatures of `tf_probunet.export.signatures`.
 
-Randomness is always an input, every input shares dimension 0, and the version appears under its number by one rename
-after each signature was called and compared with Keras.
+The version appears under its number by one rename, after each signature was called and compared with Keras.
 """
 
 import os
@@ -9,20 +8,23 @@ import shutil
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
+from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.export.manifest import write_manifest
+from tf_probunet.export.signatures import Signatures
 from tf_probunet.export.version_numbers import version_numbers
 from tf_probunet.models import LatentSegmenter, Segmenter
 from tf_probunet.staging import disk_errors, stage_folder
 
-TOLERANCE = 1e-4  # absolute, on probabilities, features and logits in float32
+TOLERANCE = 1e-4  # on probabilities, features and logits in float32, absolute where they are small, else relative
+HALF_TOLERANCE = 1e-3  # float16 has 11 bits
 WARM_UP = Path("assets.extra", "tf_serving_warmup_requests")
 
 
-def export(model: Segmenter, output: str | os.PathLike, *, facts=None, check_size=(64, 64)) -> Path:
+def export(model: Segmenter, output: str | os.PathLike, *, facts=None, check_size=(64, 64), half_features=False,
+           encoding: ImageEncoding | None = None) -> Path:
     """Writes the next version below `output`, as TensorFlow Serving reads it.
 
     Args:
@@ -30,7 +32,12 @@ def export(model: Segmenter, output: str | os.PathLike, *, facts=None, check_siz
             with `latent_injection="end"`, under its other ablations too.
         output: folder of the model's versions, `saved_models/NAME`; made if missing.
         facts: JSON values for the manifest (experiment, metrics, image encoding).
-        check_size: height and width of the images for the comparison with Keras and the warm-up requests.
+        check_size: height and width of the images for the comparison with Keras and the warm-up requests, and of what
+            `encoded` cuts out of the middle of larger images.
+        half_features: features travel as float16, half the bytes; samples then differ a little from Keras's where they
+            are drawn from features.
+        encoding: how the integers of PNGs become 0..1; given, there is a fourth signature `encoded`, for clients that
+            hold PNGs.
     Returns:
         the new version's folder, `output/VERSION`.
     Raises:
@@ -52,18 +59,19 @@ def export(model: Segmenter, output: str | os.PathLike, *, facts=None, check_siz
             "anew with dtype='float32' and load the weights: variables are float32 in both."
         )
     model.build()
+    signatures = Signatures(model, check_size, half_features=half_features, encoding=encoding)
     output = Path(output)
     version = output / str(1 + max(version_numbers(output), default=0))
     with disk_errors(version):
         staging = stage_folder(version)
         try:
-            _archive(model).write_out(staging, verbose=False)
-            requests = _requests(model, check_size)
-            _compare(model, tf.saved_model.load(staging), requests)
-            _write_warm_up(staging, output.name, requests)
+            _archive(signatures).write_out(staging, verbose=False)
+            _compare(model, tf.saved_model.load(staging), signatures)
+            _write_warm_up(staging, output.name, signatures.examples())
             write_manifest(staging, {
                 "name": output.name,
                 "version": int(version.name),
+                "half_features": half_features,
                 "model": {"class": type(model).__name__, "config": _plain(model.get_config())},
                 "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
                 **(facts or {}),
@@ -74,88 +82,53 @@ def export(model: Segmenter, output: str | os.PathLike, *, facts=None, check_siz
     return version
 
 
-class _Signatures(tf.Module):
-    """The three functions that are served; none uses the posterior net, so it stays behind."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model_trunk, self.combiner_layer = model.trunk, model.combiner
-
-    def serving_default(self, images, noise):
-        trunk = self.trunk(images)
-        latents = trunk["prior_mean"][:, None] + trunk["prior_stddev"][:, None] * noise  # [B, M, N]
-        logits = self.combiner(trunk["features"], latents)["logits"]
-        return {
-            "segmentations": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8),
-            "probabilities": tf.reduce_mean(tf.nn.softmax(logits), axis=1),
-        }
-
-    def trunk(self, images):
-        features, mean, stddev = self.model_trunk(images)
-        features = self.combiner_layer.project_features(features)
-        return {"features": features, "prior_mean": mean, "prior_stddev": stddev}
-
-    def combiner(self, features, latents):
-        return {"logits": self.combiner_layer.combine(features, latents)}
-
-
-def _archive(model):
-    signatures = _Signatures(model)
-    images = tf.TensorSpec((None, None, None, model.image_channels), tf.float32, name="images")
-    features = tf.TensorSpec((None, None, None, model.combiner_channels[0]), tf.float32, name="features")
-    noise, latents = (tf.TensorSpec((None, None, model.latent_dim), tf.float32, name=name)
-                      for name in ("noise", "latents"))
+def _archive(signatures):
     archive = keras.export.ExportArchive()
     # Endpoints bring the variables that they use; tracking the layers as well would store each one twice.
-    # The first endpoint is TensorFlow Serving's default.
-    archive.add_endpoint("serving_default", signatures.serving_default, input_signature=[images, noise])
-    archive.add_endpoint("trunk", signatures.trunk, input_signature=[images])
-    archive.add_endpoint("combiner", signatures.combiner, input_signature=[features, latents])
+    for name, (function, specification) in signatures.endpoints().items():
+        archive.add_endpoint(name, function, input_signature=specification)
     return archive
 
 
-def _requests(model, size):
-    """Inputs of each signature, random but always the same: 2 images, 3 samples."""
-    rng = np.random.default_rng(0)
-    images = rng.random((2, *size, model.image_channels), np.float32)
-    noise = rng.standard_normal((2, 3, model.latent_dim), np.float32)
-    features = rng.standard_normal((2, *size, model.combiner_channels[0]), np.float32)
-    return {
-        "serving_default": {"images": images, "noise": noise},
-        "trunk": {"images": images},
-        "combiner": {"features": features, "latents": noise},
-    }
-
-
-def _compare(model, loaded, requests):
+def _compare(model, loaded, signatures):
     """Raises unless the loaded signatures give what the Keras model gives through its own methods."""
-    logits = model.sample_from_noise(*map(tf.constant, requests["serving_default"].values()))
-    prior = model.prior(requests["trunk"]["images"])
-    features = model.combiner.project_features(model.features(requests["trunk"]["images"]))
+    examples = signatures.examples()
+    images = examples["trunk"]["images"]
+    prior = model.prior(images)
+    features, latents = map(tf.constant, examples["combiner"].values())
     expected = {
-        "serving_default": {"probabilities": tf.reduce_mean(tf.nn.softmax(logits), axis=1)},
-        "trunk": {"features": features, "prior_mean": prior.mean(), "prior_stddev": prior.stddev()},
-        "combiner": {"logits": model.combiner.combine(*requests["combiner"].values())},
+        "trunk": {"features": model.combiner.project_features(model.features(images)), "prior_mean": prior.mean(),
+                  "prior_stddev": prior.stddev()},
+        "combiner": {"logits": model.combiner.combine(tf.cast(features, tf.float32), latents)},
     }
-    for signature, inputs in requests.items():
+    for signature, inputs in examples.items():
         outputs = loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
-        for name, value in expected[signature].items():
-            error = float(tf.reduce_max(tf.abs(outputs[name] - value) / (1 + tf.abs(value))))
-            if not error <= TOLERANCE:
-                raise ValueError(
-                    f"Signature {signature}: {name} differs from Keras by {error:.2e}, more than {TOLERANCE:.0e}. "
-                    "Nothing was exported."
-                )
-        if signature == "serving_default":
-            _compare_segmentations(outputs["segmentations"], logits)
+        if signature in expected:
+            _compare_outputs(signature, outputs, expected[signature])
+            continue
+        shown = inputs["images"] if "images" in inputs else signatures.decoded(inputs["image_bytes"])
+        logits = model.sample_from_noise(tf.constant(shown), tf.constant(inputs["noise"]))
+        _compare_outputs(signature, outputs, {"probabilities": tf.reduce_mean(tf.nn.softmax(logits), axis=1)})
+        _compare_segmentations(signature, outputs["segmentations"], logits)
 
 
-def _compare_segmentations(segmentations, logits):
+def _compare_outputs(signature, outputs, expected):
+    for name, value in expected.items():
+        tolerance = HALF_TOLERANCE if outputs[name].dtype == tf.float16 else TOLERANCE
+        error = float(tf.reduce_max(tf.abs(tf.cast(outputs[name], tf.float32) - value) / (1 + tf.abs(value))))
+        if not error <= tolerance:
+            raise ValueError(
+                f"Signature {signature}: {name} differs from Keras by {error:.2e}, more than {tolerance:.0e}. "
+                "Nothing was exported."
+            )
+
+
+def _compare_segmentations(signature, segmentations, logits):
     top = tf.math.top_k(logits, 2).values
     clear = top[..., 0] - top[..., 1] > TOLERANCE  # a tie may fall either way
     wrong = clear & (tf.cast(segmentations, tf.int32) != tf.argmax(logits, axis=-1, output_type=tf.int32))
     if tf.reduce_any(wrong):
-        raise ValueError("Signature serving_default: segmentations differ from Keras's. Nothing was exported.")
+        raise ValueError(f"Signature {signature}: segmentations differ from Keras's. Nothing was exported.")
 
 
 def _write_warm_up(folder, name, requests):
