@@ -69,12 +69,12 @@ def training(experiment, data):
             waiting[precision].append(waited - start)
             steps[precision].append(time.perf_counter() - start)
     median = {precision: float(np.median(seconds)) for precision, seconds in steps.items()}
-    preset_step = median[experiment.precision]
+    own = experiment.precision
     return {
         "step_ms": {precision: 1e3 * seconds for precision, seconds in median.items()},
         "float32_step_over_mixed_bfloat16": median["float32"] / median["mixed_bfloat16"],
-        "training_images_per_second": experiment.batch_size / preset_step,
-        "share_of_step_waiting_for_data": float(np.sum(waiting[experiment.precision]) / np.sum(steps[experiment.precision])),
+        "training_images_per_second": experiment.batch_size / median[own],
+        "share_of_step_waiting_for_data": float(np.sum(waiting[own]) / np.sum(steps[own])),
     }
 
 

@@ -166,6 +166,11 @@ class TestDelete:
         assert not list((models / "lung").glob(".*deleted*"))
         assert delete_old(models, "lung", 2) == []
 
+    def test_what_a_killed_deletion_left_goes_too(self, models):
+        os.rename(models / "lung" / "1", models / "lung" / ".1.deleted")
+        assert delete_old(models, "lung", 3) == []
+        assert not (models / "lung" / ".1.deleted").exists() and version_numbers(models / "lung") == [2, 3, 10]
+
     def test_damaged_versions_do_not_count(self, models):
         damage(models / "lung" / "10")
         assert [version.number for version in delete_old(models, "lung", 1)] == [1, 2]

@@ -146,13 +146,15 @@ def delete_old(saved_models, model: str, keep: int) -> list[Version]:
     """
     if keep < 1:
         raise ValueError(f"At least one version must be kept. Received: keep={keep}.")
-    with changing(saved_models):  # no label moves meanwhile
+    with changing(saved_models):  # no label moves, and nobody else deletes, meanwhile
+        for left in (Path(saved_models) / model).glob(".*.deleted"):  # by a deletion that was killed
+            shutil.rmtree(left)
         found = find_versions(saved_models, model)
         whole = [version.number for version in found if not version.problem]
         oldest_kept = whole[-keep:][0] if whole else 0
         old = [version for version in found if version.number < oldest_kept and not version.labels]
         for version in old:
-            doomed = version.folder.with_name(f".{version.number}.deleted-{os.getpid()}")
+            doomed = version.folder.with_name(f".{version.number}.deleted")
             os.rename(version.folder, doomed)
             shutil.rmtree(doomed)
     return old
