@@ -23,6 +23,18 @@ class TestContract(SegmenterContract):
     random_samples = False
 
 
+def test_every_compilation_trains_the_same_to_the_bit():
+    """Where bias gradients were `BiasAddGrad`, nearly every model differed from the first: see `blocks.bias_add`."""
+    rng, found = np.random.default_rng(0), set()
+    images, segmentations = rng.random((8, 16, 16, 1), np.float32), rng.integers(0, 2, (8, 16, 16)).astype(np.int32)
+    for _ in range(6):
+        model = small(channels=(4, 4), combiner_channels=(4,), num_heads=4, initializer="orthogonal", seed=5)
+        model.compile(keras.optimizers.SGD(0.01))
+        model.fit(images, segmentations, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        found.add(b"".join(weight.numpy().tobytes() for weight in model.weights))
+    assert len(found) == 1
+
+
 class TestObjective:
     @pytest.mark.parametrize("epsilon, num_heads", [(0.05, 3), (0.3, 2), (0.0, 4)])
     def test_is_that_of_a_loop_over_images_and_heads(self, epsilon, num_heads):
