@@ -19,6 +19,8 @@ EXTRAS = {
     "formats": ["imagecodecs>=2024.6", "nibabel>=5.2", "tifffile>=2024.6"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
+    # `probunet serve`: replicas on one machine or a cluster, whose gRPC proxy takes TensorFlow Serving's own servicer.
+    "serving": ["grpcio>=1.66", "prometheus-client>=0.20", "ray[serve]>=2.60,<2.61", "uvicorn>=0.30"],
 }
 EXTRAS["dev"] = sorted({need for needs in EXTRAS.values() for need in needs}) + [
     "hypothesis>=6.100",

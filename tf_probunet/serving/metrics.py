@@ -1,0 +1,35 @@
+"""What a server counts and times, in Prometheus's format."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Counters of one server. Model and signature are those of requests that were answered: no caller can make up new
+    ones and fill the memory."""
+
+    def __init__(self):
+        self.registry = CollectorRegistry()
+        self.requests = Counter("tf_probunet_requests", "Requests by outcome", ["protocol", "method", "code"],
+                                registry=self.registry)
+        self.seconds = Histogram("tf_probunet_request_seconds", "From the whole request to the whole reply",
+                                 ["protocol", "method", "model", "version", "signature"], buckets=SECONDS,
+                                 registry=self.registry)
+        self.bytes = Counter("tf_probunet_bytes", "Of requests and replies", ["protocol", "direction"],
+                             registry=self.registry)
+        self.in_flight = Gauge("tf_probunet_requests_in_flight", "Requests that wait for their reply",
+                               registry=self.registry)
+
+    def observe(self, protocol, method, code, seconds, request_bytes, reply_bytes, facts) -> None:
+        """Counts a request that came to its end."""
+        self.requests.labels(protocol, method, code).inc()
+        self.bytes.labels(protocol, "request").inc(request_bytes)
+        self.bytes.labels(protocol, "reply").inc(reply_bytes)
+        if code == "OK":
+            labels = [facts.get(name, "") for name in ("model", "version", "signature")]
+            self.seconds.labels(protocol, method, *labels).observe(seconds)
+
+    def text(self) -> bytes:
+        """As Prometheus scrapes it."""
+        return generate_latest(self.registry)
