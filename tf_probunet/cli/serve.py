@@ -20,8 +20,6 @@ flags.DEFINE_string("tls_certificate", None, "PEM file with the server's certifi
 flags.DEFINE_string("tls_key", None, "PEM file with its key", flag_values=FLAGS)
 flags.DEFINE_string("tls_client_ca", None, "PEM file: clients must show a certificate that it has signed",
                     flag_values=FLAGS)
-flags.DEFINE_string("ray_address", None, "run the replicas on this Ray cluster, such as auto; a private one on this "
-                    "machine if not given", flag_values=FLAGS)
 for _name, _help in {
     "message_bytes": "of one gRPC message", "json_bytes": "of one JSON body", "pixels": "images x height x width of one "
     "request", "samples": "an image in one request", "sample_pixels": "pixels x samples of one request",
@@ -36,10 +34,10 @@ REQUIRED = ("saved_models",)
 def main(values, _):
     from tf_probunet.serving import ray_environment
 
-    ray_environment.prepare(private=values.ray_address is None)  # before the imports below bring Ray
+    ray_environment.prepare()  # before the imports below bring Ray
     from tf_probunet.serving.run import run
     from tf_probunet.serving.server.limits import Limits
-    from tf_probunet.serving.tls import ServerTls
+    from tf_probunet.serving.server.tls import ServerTls
 
     given = {name.removeprefix("max_"): values[name].value for name in values
              if name.startswith("max_") and values[name].value is not None}
@@ -49,4 +47,4 @@ def main(values, _):
         tls = ServerTls(values.tls_certificate, values.tls_key, values.tls_client_ca)
     run(values.saved_models, host=values.host, port=values.port, rest_port=values.rest_port, replicas=values.replicas,
         threads=values.threads, limits=limits, tls=tls, poll_seconds=values.poll_seconds,
-        ray_address=values.ray_address, report=common.report)
+        report=common.report)

@@ -1,12 +1,14 @@
 """The Ray Serve application: replicas that answer TensorFlow Serving's protocols, on one machine or on a cluster.
 
 On a cluster Ray's own proxies take requests: name `tf_probunet.serving.application:build` as import path, and
-TensorFlow Serving's servicers in `grpc_options` (deploy/kubernetes/ray). On one machine `probunet serve` puts
-`tf_probunet.serving.front` before the replicas, because Ray's gRPC proxy listens on every interface and has no TLS.
+TensorFlow Serving's servicers in `grpc_options` (deploy/kubernetes/ray). On one machine `probunet serve` lets the
+replicas listen themselves (`Listen`): Ray's gRPC proxy has no TLS and listens on every interface, and what passes
+through a proxy is copied several times.
 """
 
 import dataclasses
 import logging
+import socket
 
 try:
     from ray import serve
@@ -18,10 +20,30 @@ except ImportError as error:
 
 from tf_probunet.serving.logs import log_to
 from tf_probunet.serving.server.limits import Limits
+from tf_probunet.serving.server.refusal import Refusal
+from tf_probunet.serving.server.tls import ServerTls
 from tf_probunet.serving.status_codes import HTTP_STATUS
 
 NAME = "tf_probunet"
 DEPLOYMENT = "ModelServer"
+
+
+@dataclasses.dataclass(frozen=True)
+class Listen:
+    """Ports that replicas open themselves, all the same ones.
+
+    Args:
+        host: interface.
+        port, rest_port: of gRPC and REST.
+        tls: certificates; plain text without.
+        log_address: Unix datagram socket that takes log lines; standard error if not given.
+    """
+
+    host: str
+    port: int
+    rest_port: int
+    tls: ServerTls | None = None
+    log_address: str | None = None
 
 
 @serve.deployment(name=DEPLOYMENT, logging_config={"enable_access_log": False})
@@ -30,108 +52,104 @@ class ModelServer:
 
     Args:
         saved_models: folder of all models.
-        limits: fields of `Limits` that differ from their defaults.
+        limits: bounds of requests.
         poll_seconds: between two looks at the folder.
         threads: calls of models at once; the cores if not given.
-        log_address: Unix datagram socket that takes log lines; standard error if not given.
+        listen: ports to open; none where Ray's proxies take the requests.
     """
 
-    def __init__(self, saved_models: str, limits=None, poll_seconds=2.0, threads=None, log_address=None):
+    async def __init__(self, saved_models: str, limits: Limits = Limits(), poll_seconds=2.0, threads=None,
+                       listen: Listen | None = None):
         from tf_probunet.serving.server.catalogue import Catalogue  # here: TensorFlow loads in the replica only
         from tf_probunet.serving.server.handler import Handler
 
-        logger = logging.getLogger("tf_probunet.models")
-        log_to(logger, log_address)
-        self.limits = Limits(**(limits or {}))
-        self.catalogue = Catalogue(saved_models, logger=logger)
+        models, requests = (logging.getLogger(f"tf_probunet.{name}") for name in ("models", "requests"))
+        for logger in (models, requests):
+            log_to(logger, listen and listen.log_address)
+        self.limits, self.ports = limits, None
+        self.catalogue = Catalogue(saved_models, logger=models)
         self.catalogue.refresh()  # a replica takes traffic when its models are there
-        self.handler = Handler(self.catalogue, self.limits, threads)
         self.catalogue.watch(poll_seconds)
+        self.handler = Handler(self.catalogue, limits, threads)
+        if listen:
+            from tf_probunet.serving.server.metrics import Metrics
+            from tf_probunet.serving.server.ports import Ports
 
-    async def call(self, method: str, request: bytes) -> tuple[str, bytes | str, dict]:
-        """For `tf_probunet.serving.front`: status code, serialized reply or message, and facts for logs."""
-        from tf_probunet.serving.server.handler import answer
+            self.ports = Ports(self.handler, requests, Metrics())
+            await self.ports.open(listen.host, listen.port, shared_socket(listen.host, listen.rest_port), listen.tls)
 
-        return await _outcome(answer(self.handler, method, request))
-
-    async def rest(self, method: str, path: str, body: bytes) -> tuple[str, bytes | str, dict]:
-        """As `call`, for REST: the reply is JSON."""
-        from tf_probunet.serving.server.rest import respond
-
-        return await _outcome(respond(self.handler, method, path, body))
+    async def __del__(self):
+        """Finishes what was taken; Ray waits for it."""
+        self.catalogue.stop()
+        if self.ports:
+            await self.ports.close()
 
     async def models(self) -> list[str]:
         """Names of the models that answer."""
         return self.catalogue.models()
 
     async def Predict(self, request, grpc_context: RayServegRPCContext):  # noqa: N802  for Ray's gRPC proxy
-        return await self._through_proxy(self.handler.predict(request), grpc_context)
+        return await _through_proxy(self.handler.predict(request), grpc_context)
 
     async def GetModelMetadata(self, request, grpc_context: RayServegRPCContext):  # noqa: N802
-        return await self._through_proxy(self.handler.metadata(request), grpc_context)
+        return await _through_proxy(self.handler.metadata(request), grpc_context)
 
     async def GetModelStatus(self, request, grpc_context: RayServegRPCContext):  # noqa: N802
-        return await self._through_proxy(self.handler.status(request), grpc_context)
+        return await _through_proxy(self.handler.status(request), grpc_context)
 
     async def __call__(self, request: Request) -> Response:  # for Ray's HTTP proxy
-        from tf_probunet.serving.server.rest import error_body
+        from tf_probunet.serving.server.rest import error_body, respond, too_large
 
         body = await request.body()
         if len(body) > self.limits.json_bytes:
             return Response(error_body(too_large(len(body), self.limits)), 413, media_type="application/json")
-        code, reply, _ = await self.rest(request.method, request.url.path, body)
-        content = reply if code == "OK" else error_body(reply)
-        return Response(content, HTTP_STATUS[code], media_type="application/json")
-
-    async def _through_proxy(self, answering, context):
-        import grpc
-
-        from tf_probunet.serving.server.refusal import Refusal
-
         try:
-            return await answering
+            reply, _ = await respond(self.handler, request.method, request.url.path, body)
         except Refusal as refusal:
-            context.set_code(grpc.StatusCode[refusal.code])
-            context.set_details(refusal.message)
-            raise
+            return Response(error_body(refusal.message), HTTP_STATUS[refusal.code], media_type="application/json")
+        return Response(reply, media_type="application/json")
 
 
-async def _outcome(answering):
-    """Refusals as values: an exception would come out of Ray with its traceback around it."""
-    from tf_probunet.serving.server.refusal import Refusal
+async def _through_proxy(answering, context):
+    import grpc
 
     try:
-        reply, facts = await answering
+        return await answering
     except Refusal as refusal:
-        return refusal.code, refusal.message, {}
-    return "OK", reply, facts
+        context.set_code(grpc.StatusCode[refusal.code])
+        context.set_details(refusal.message)
+        raise
 
 
-def too_large(size: int, limits: Limits) -> str:
-    """What is told to who sends a body beyond the limit."""
-    return (f"The body has {size:,} bytes or more; this server takes {limits.json_bytes:,} of JSON. Send fewer images "
-            "at once, or use gRPC, whose messages are a tenth of it.")
+def shared_socket(host: str, port: int) -> socket.socket:
+    """A socket bound to a port that several processes share."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind((host, port))
+    return bound
 
 
-def build(args: dict):
-    """The application, for `serve run` and for a RayService.
+def build(args: dict, listen: Listen | None = None, environment: dict | None = None):
+    """The application, for `serve run`, for a RayService and for `probunet serve`.
 
     Args:
         args: saved_models, the folder of all models as each replica sees it; and, where they should differ from their
             defaults, replicas, fields of `Limits`, poll_seconds and threads. Numbers may be texts.
+        listen: ports that replicas open themselves.
+        environment: variables of the replicas' processes.
     """
-    args = dict(args)
-    fields = {field.name: type(field.default) for field in dataclasses.fields(Limits)}
-    limits = {name: fields[name](args.pop(name)) for name in list(args) if name in fields}
-    replicas = {"num_replicas": int(args.pop("replicas"))} if "replicas" in args else {}
-    converted = {"poll_seconds": float, "threads": int, "saved_models": str, "log_address": str}
-    unknown = sorted(set(args) - set(converted))
+    known = {"saved_models": str, "replicas": int, "poll_seconds": float, "threads": int}
+    of_limits = {field.name: type(field.default) for field in dataclasses.fields(Limits)}
+    unknown = sorted(set(args) - set(known) - set(of_limits))
     if unknown or "saved_models" not in args:
-        raise ValueError(f"The application takes saved_models and perhaps {', '.join(['replicas', *fields, *converted])}. "
-                         f"Received: {', '.join(sorted({*args, *limits})) or 'nothing'}.")
-    checked = Limits(**limits)
-    values = {name: converted[name](value) for name, value in args.items() if value is not None}
-    return ModelServer.options(
-        max_ongoing_requests=checked.concurrent_requests, max_queued_requests=checked.queued_requests,
-        **replicas,
-    ).bind(limits=limits, **values)
+        raise ValueError(f"The application takes saved_models and perhaps {', '.join([*known, *of_limits][1:])}. "
+                         f"Received: {', '.join(sorted(args)) or 'nothing'}.")
+    values = {name: {**known, **of_limits}[name](value) for name, value in args.items() if value is not None}
+    limits = Limits(**{name: values.pop(name) for name in list(values) if name in of_limits})
+    options = {"max_ongoing_requests": limits.concurrent_requests, "max_queued_requests": limits.queued_requests}
+    if "replicas" in values:
+        options["num_replicas"] = values.pop("replicas")
+    if environment:
+        options["ray_actor_options"] = {"runtime_env": {"env_vars": environment}}
+    return ModelServer.options(**options).bind(limits=limits, listen=listen, **values)

@@ -12,6 +12,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from tf_probunet.serving.server.handler import DEFAULT_SIGNATURE, SIGNATURE_DEF, Handler, check_names, facts_of
+from tf_probunet.serving.server.limits import Limits
 from tf_probunet.serving.server.refusal import Refusal
 from tf_probunet.serving.server.tensors import TYPES, check_shape, shape_text, type_name
 
@@ -72,6 +73,12 @@ async def predict(handler: Handler, spec: model_pb2.ModelSpec, body: bytes) -> t
     outputs = await handler.run(version, signature, inputs)
     reply = await asyncio.to_thread(_reply, outputs, "instances" in content)
     return reply, facts_of(version.model, version.number, signature)
+
+
+def too_large(size: int, limits: Limits) -> str:
+    """What is told to who sends a body beyond the limit."""
+    return (f"The body has {size:,} bytes or more; this server takes {limits.json_bytes:,} of JSON. Send fewer images "
+            "at once, or use gRPC, whose messages are a fraction of it.")
 
 
 def error_body(message: str) -> bytes:

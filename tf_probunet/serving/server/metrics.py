@@ -1,25 +1,31 @@
 """What a server counts and times, in Prometheus's format."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+SHARED = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own; set before it is imported
 
 
 class Metrics:
-    """Counters of one server. Model and signature are those of requests that were answered: no caller can make up new
-    ones and fill the memory."""
+    """Counters of one process, or of all that share the folder which the environment names.
+
+    Model, version and signature are those of requests that were answered: no caller can make up new ones and fill the
+    memory.
+    """
 
     def __init__(self):
-        self.registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self.requests = Counter("tf_probunet_requests", "Requests by outcome", ["protocol", "method", "code"],
-                                registry=self.registry)
+                                registry=registry)
         self.seconds = Histogram("tf_probunet_request_seconds", "From the whole request to the whole reply",
                                  ["protocol", "method", "model", "version", "signature"], buckets=SECONDS,
-                                 registry=self.registry)
+                                 registry=registry)
         self.bytes = Counter("tf_probunet_bytes", "Of requests and replies", ["protocol", "direction"],
-                             registry=self.registry)
+                             registry=registry)
         self.in_flight = Gauge("tf_probunet_requests_in_flight", "Requests that wait for their reply",
-                               registry=self.registry)
+                               registry=registry, multiprocess_mode="livesum")
 
     def observe(self, protocol, method, code, seconds, request_bytes, reply_bytes, facts) -> None:
         """Counts a request that came to its end."""
@@ -32,4 +38,8 @@ class Metrics:
 
     def text(self) -> bytes:
         """As Prometheus scrapes it."""
-        return generate_latest(self.registry)
+        if SHARED not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        return generate_latest(registry)
