@@ -26,6 +26,7 @@ EXTRAS["dev"] = sorted({need for needs in EXTRAS.values() for need in needs}) + 
     "hypothesis>=6.100",
     "pytest>=8",
     "pytest-xdist>=3.6",
+    "trustme>=1.1",
 ]
 
 setup(

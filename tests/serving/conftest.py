@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-REFERENCE = Path(__file__).parents[2] / "saved_models"
+PROBUNET = (sys.executable, "-c", "from tf_probunet.cli.main import run; run()")
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ class Served:
     def __init__(self, folder, *arguments):
         self.log = Path(folder).parent / f"serve-{time.monotonic_ns()}.log"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tf_probunet.cli.main", "serve", "--saved_models", str(folder), "--port", "0",
+            [*PROBUNET, "serve", "--saved_models", str(folder), "--port", "0",
              "--rest_port", "0", "--poll_seconds", "0.2", *arguments],
             stdout=self.log.open("w"), stderr=subprocess.STDOUT,
         )
@@ -82,6 +82,34 @@ class Served:
             return self.process.wait(60)
         finally:
             self.process.kill()
+
+
+@pytest.fixture(name="put_version", scope="session")
+def _put_version():
+    return put_version
+
+
+@pytest.fixture
+def serve():
+    """`Served`, stopped when the test ends."""
+    servers = []
+
+    def start(folder, *arguments):
+        servers.append(Served(folder, *arguments))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def probunet():
+    """Runs the command in a process of its own; its standard output."""
+    def run(*arguments):
+        return subprocess.run([*PROBUNET, *arguments], capture_output=True, text=True, check=True).stdout
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from tensorflow_serving.apis import (
 )
 
 HERE = Path(__file__).parent
+PROBUNET = (sys.executable, "-c", "from tf_probunet.cli.main import run; run()")
 
 
 def predict_request(signature="serving_default", model="tiny", version=None, label=None, **inputs):
@@ -236,7 +237,7 @@ def test_health_metrics_and_logs_tell_outcomes_and_neither_pixels_nor_names(serv
 
 
 def test_a_second_server_on_the_same_port_is_told_so(served, models_folder):
-    command = [sys.executable, "-m", "tf_probunet.cli.main", "serve", "--saved_models", str(models_folder),
+    command = [*PROBUNET, "serve", "--saved_models", str(models_folder),
                "--port", str(served.port), "--rest_port", "0"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
@@ -245,6 +246,6 @@ def test_a_second_server_on_the_same_port_is_told_so(served, models_folder):
 
 
 def test_a_folder_without_models_is_told_so(tmp_path):
-    command = [sys.executable, "-m", "tf_probunet.cli.main", "serve", "--saved_models", str(tmp_path)]
+    command = [*PROBUNET, "serve", "--saved_models", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1 and "holds no model" in result.stderr and "Traceback" not in result.stderr

@@ -33,7 +33,9 @@ REQUIRED = ("saved_models",)
 
 def main(values, _):
     from tf_probunet.serving import ray_environment
+    from tf_probunet.serving.versions import model_names
 
+    model_names(values.saved_models)  # before the seconds that Ray takes
     ray_environment.prepare()  # before the imports below bring Ray
     from tf_probunet.serving.run import run
     from tf_probunet.serving.server.limits import Limits

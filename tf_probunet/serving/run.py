@@ -17,7 +17,6 @@ from tf_probunet.serving.application import NAME, Listen, build, shared_socket
 from tf_probunet.serving.server.limits import Limits
 from tf_probunet.serving.server.metrics import SHARED
 from tf_probunet.serving.server.tls import ServerTls
-from tf_probunet.serving.versions import model_names
 
 OBJECT_STORE = 128 * 2**20  # bytes; requests do not pass through it
 
@@ -39,9 +38,8 @@ def run(saved_models: str | os.PathLike, *, host="127.0.0.1", port=8500, rest_po
         poll_seconds: between two looks at the folder.
         report: called with lines for the user.
     Raises:
-        OSError: no such folder, no model in it, or a port is taken.
+        OSError: a port is taken.
     """
-    model_names(saved_models)  # before anything is started
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     stop = threading.Event()
     _stop_on_signals(stop)
