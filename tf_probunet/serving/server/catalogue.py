@@ -6,9 +6,10 @@ loaded, checked and warmed before it takes traffic, and the one that it replaces
 
 import dataclasses
 import logging
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -59,15 +60,20 @@ class Catalogue:
 
     def refresh(self) -> None:
         """Brings what is loaded to what the folder says now; returns when that is done."""
-        wanted = self._wanted()
-        for (model, number), folder in wanted.items():
-            self._bring(model, number, folder)
-        models_with_answer = {model for (model, number), state in self.states.items()
-                              if (model, number) in wanted and state.state == AVAILABLE}
+        candidates = self._candidates()
+        wanted, answered = set(), set()
+        for model, (numbers, count) in candidates.items():
+            for number in numbers:
+                wanted.add((model, number))
+                if self._bring(model, number):
+                    answered.add(model)
+                    count -= 1
+                    if not count:
+                        break
         for key, state in list(self.states.items()):
             # What is to go serves on while nothing of its model can take its place, unless all of it has gone.
-            needed = state.state == AVAILABLE and any(model == key[0] for model, _ in wanted)
-            if key not in wanted and not (needed and key[0] not in models_with_answer):
+            needed = state.state == AVAILABLE and key[0] in candidates and key[0] not in answered
+            if key not in wanted and not needed:
                 self._set(key, None)
                 self.logger.info("unloaded", extra={"model": key[0], "version": key[1]})
 
@@ -138,18 +144,14 @@ class Catalogue:
             except Exception:  # noqa: BLE001  whatever it is, the versions that are loaded go on serving
                 self.logger.exception("the folder of models could not be read", extra={"folder": self.saved_models.name})
 
-    def _wanted(self) -> dict[tuple[str, int], Path]:
-        """Folders of the versions that should be served, the newest of a model first."""
+    def _candidates(self) -> dict[str, tuple[list[int], float]]:
+        """By model, the versions that may be served, the best first, and how many of them are to be."""
         config = self._read_config()
         policies = {entry.name: entry.model_version_policy for entry in config.model_config_list.config}
         self.labels = {entry.name: dict(entry.version_labels) for entry in config.model_config_list.config}
-        wanted = {}
-        for folder in sorted(path for path in self.saved_models.iterdir() if path.is_dir()):
-            if folder.name.startswith("."):
-                continue
-            for number in _by_policy(version_numbers(folder), policies.get(folder.name)):
-                wanted[folder.name, number] = folder / str(number)
-        return wanted
+        folders = sorted(path for path in self.saved_models.iterdir() if path.is_dir() and path.name[0] != ".")
+        found = {path.name: _by_policy(version_numbers(path), policies.get(path.name)) for path in folders}
+        return {name: chosen for name, chosen in found.items() if chosen[0]}
 
     def _read_config(self):
         """models.config; the last that could be read where it was damaged since."""
@@ -163,22 +165,24 @@ class Catalogue:
                 raise
         return self._config
 
-    def _bring(self, model, number, folder):
-        state = self.states.get((model, number))
+    def _bring(self, model, number) -> bool:
+        """Whether the version is available, after loading it where it is not."""
+        state, folder = self.states.get((model, number)), self.saved_models / model / str(number)
         if state is not None and state.state == AVAILABLE:
-            return
+            return True
         fingerprint = _fingerprint(folder)
         if state is not None and state.error and state.fingerprint == fingerprint:
-            return  # refused, and nothing has changed since
+            return False  # refused, and nothing has changed since
         self._set((model, number), State(LOADING))
         try:
             version = self.load(model, number, folder)
         except Exception as error:  # noqa: BLE001  TensorFlow raises of every kind; the others go on serving
             self._set((model, number), State(END, f"{type(error).__name__}: {error}", fingerprint))
             self.logger.error("refused: %s", error, extra={"model": model, "version": number})
-        else:
-            self._set((model, number), State(AVAILABLE, version=version))
-            self.logger.info("available", extra={"model": model, "version": number})
+            return False
+        self._set((model, number), State(AVAILABLE, version=version))
+        self.logger.info("available", extra={"model": model, "version": number})
+        return True
 
     def _set(self, key, state):
         states = dict(self.states)
@@ -189,16 +193,17 @@ class Catalogue:
         self.states = states
 
 
-def _by_policy(numbers, policy) -> Iterator[int]:
-    """The numbers that a `ServableVersionPolicy` chooses, the newest first."""
+def _by_policy(numbers, policy) -> tuple[list[int], float]:
+    """The versions that a `ServableVersionPolicy` allows, the newest first, and how many of them are to be served.
+
+    Of the newest, those that are refused do not count: TensorFlow Serving would serve none where the newest is broken.
+    """
     numbers = sorted(numbers, reverse=True)
-    if policy is None or policy.WhichOneof("policy_choice") is None:
-        return numbers[:1]
-    if policy.HasField("all"):
-        return numbers
-    if policy.HasField("specific"):
-        return [number for number in numbers if number in policy.specific.versions]
-    return numbers[: policy.latest.num_versions or 1]
+    if policy is not None and policy.HasField("all"):
+        return numbers, math.inf
+    if policy is not None and policy.HasField("specific"):
+        return [number for number in numbers if number in policy.specific.versions], math.inf
+    return numbers, (policy.latest.num_versions if policy is not None else 0) or 1
 
 
 def _fingerprint(folder):
