@@ -23,9 +23,12 @@ EXTRAS = {
     "serving": ["grpcio>=1.66", "prometheus-client>=0.20", "ray[serve]>=2.60,<2.61", "uvicorn>=0.30"],
 }
 EXTRAS["dev"] = sorted({need for needs in EXTRAS.values() for need in needs}) + [
+    "check-jsonschema>=0.37",  # ships the schema of docker compose
     "hypothesis>=6.100",
+    "kubernetes-validate>=1.34",
     "pytest>=8",
     "pytest-xdist>=3.6",
+    "pyyaml>=6",
     "trustme>=1.1",
 ]
 
