@@ -1,6 +1,8 @@
 """Answers requests of TensorFlow Serving's protocol from the models of a catalogue."""
 
 import os
+import re
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,6 +20,7 @@ from tf_probunet.serving.server.tensors import shape_text, to_numpy, to_proto, t
 
 DEFAULT_SIGNATURE = "serving_default"
 SIGNATURE_DEF = "signature_def"
+PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 class Handler:
@@ -72,7 +75,7 @@ class Handler:
             return await self.batcher.run(key, lambda merged: version.run(signature, merged), inputs)
         except tf.errors.OpError as error:
             code = "INVALID_ARGUMENT" if isinstance(error, tf.errors.InvalidArgumentError) else "INTERNAL"
-            raise Refusal(code, f"Signature {signature}: {error.message.splitlines()[0]}") from error
+            raise Refusal(code, f"Signature {signature}: {reason(error.message)}.") from error
 
     async def metadata(self, request) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Signatures of a version."""
@@ -137,6 +140,12 @@ class Handler:
             raise Refusal("INVALID_ARGUMENT", f"This server draws {self.limits.samples:,} samples a request at most. "
                           f"Received: {num_samples:,}. Ask again with other noise for more.")
         pixels = 0 if maps is None else int(np.prod(maps.shape[:3]))
+        for name, value in inputs.items():
+            if value.dtype == object:
+                pixels += sum(png_pixels(name, data) for data in value)
+        if pixels > self.limits.pixels:
+            raise Refusal("INVALID_ARGUMENT", f"This server takes {self.limits.pixels:,} pixels a request at most. "
+                          f"Received: {pixels:,}. Send fewer images at once.")
         if pixels * num_samples > self.limits.sample_pixels:
             raise Refusal("INVALID_ARGUMENT", f"{num_samples:,} samples of {pixels:,} pixels are "
                           f"{pixels * num_samples:,}; this server draws {self.limits.sample_pixels:,} a request at "
@@ -145,6 +154,34 @@ class Handler:
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise Refusal("INVALID_ARGUMENT", f"Input {name} holds {np.count_nonzero(~np.isfinite(value)):,} values "
                               "that are NaN or infinite.")
+
+
+def reason(message: str) -> str:
+    """What TensorFlow says went wrong in a graph, without where in the graph.
+
+    Example:
+        >>> reason("Graph execution error:\\n\\nDetected at node x\\n\\nassertion failed: [too small] [Condition x >= 0]")
+        'too small'
+    """
+    found = re.search(r"assertion failed: \[([^\]]*)\]", message)
+    if found:
+        return found[1]
+    lines = [line.strip() for line in message.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("Graph execution error", "Detected at", "[["))]
+    return lines[-1].rstrip(".") if lines else "failed"
+
+
+def png_pixels(name: str, data: bytes) -> int:
+    """How many pixels a PNG says that it has: to be known before it is decoded.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT, it is none.
+    """
+    if data[:8] != PNG_START or data[12:16] != b"IHDR" or len(data) < 24:
+        raise Refusal("INVALID_ARGUMENT", f"Input {name} must hold PNG images. Received something else, of "
+                      f"{len(data):,} bytes.")
+    width, height = struct.unpack(">II", data[16:24])
+    return width * height
 
 
 def chosen(spec: model_pb2.ModelSpec) -> dict:

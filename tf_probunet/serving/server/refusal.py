@@ -10,5 +10,8 @@ class Refusal(Exception):
     """
 
     def __init__(self, code: str, message: str):
-        super().__init__(message)
+        super().__init__(code, message)  # both, or it could not be pickled on its way between processes
         self.code, self.message = code, message
+
+    def __str__(self):
+        return self.message
