@@ -9,6 +9,7 @@ holds the private key: only its owner may read it.
 
 import argparse
 import os
+import re
 import sys
 
 
@@ -29,17 +30,18 @@ def ssl_config(certificate: str, key: str, client_ca: str | None = None) -> str:
 
 
 def _field(name, text, kind):
-    lines = text.split("\n")
-    begun = [line.strip() for line in lines if line.startswith("-----BEGIN ")]
+    # What stands around the blocks, as openssl prints it, is left out.
+    blocks = list(re.finditer(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", text, re.DOTALL))
+    names = [block[1] for block in blocks]
     other = {"PRIVATE KEY": "CERTIFICATE", "CERTIFICATE": "PRIVATE KEY"}[kind]  # one file for both is for other servers
-    if not any(line.endswith(f"{kind}-----") for line in begun) or any(line.endswith(f"{other}-----") for line in begun):
+    if not any(found.endswith(kind) for found in names) or any(found.endswith(other) for found in names):
         raise ValueError(f"{name} must be a PEM text with {kind}, and no {other}. Received: "
-                         f"{', '.join(begun) or 'no PEM text'}.")
-    if any("ENCRYPTED" in line for line in lines):
-        raise ValueError(f"{name} is encrypted, and TensorFlow Serving has nowhere to ask for the passphrase. Decrypt it "
-                         "first: openssl pkey -in FILE -out FILE.")
-    # PEM has no character that text format would have to escape.
-    return f"{name}:\n" + "".join(f'  "{line.rstrip()}\\n"\n' for line in lines if line.strip())
+                         f"{', '.join(names) or 'no PEM text'}.")
+    if any("ENCRYPTED" in block[0] for block in blocks):
+        raise ValueError(f"{name} is encrypted, and TensorFlow Serving has nowhere to ask for the passphrase. Decrypt "
+                         "it first: openssl pkey -in FILE -out FILE.")
+    lines = [line.strip() for block in blocks for line in block[0].splitlines()]
+    return f"{name}:\n" + "".join(f'  "{line}\\n"\n' for line in lines)
 
 
 def main(arguments=None):

@@ -189,7 +189,8 @@ def check_probes(pod, found):
         for name in ("startupProbe", "readinessProbe", "livenessProbe"):
             if name in container:
                 request = container[name]["httpGet"]
-                assert request["port"] == "rest" and request["path"] in [f"/v1/models/{model}" for model in models(found)]
+                assert request["port"] == "rest"
+                assert request["path"] in [f"/v1/models/{model}" for model in models(found)]
         if "preStop" in container.get("lifecycle", {}):
             command = container["lifecycle"]["preStop"]["exec"]["command"]
             pause = int(command[1]) if command[0] == "sleep" else 60
@@ -264,5 +265,5 @@ def check_scaling(found):
             assert budget["spec"]["minAvailable"] < scaler["spec"]["minReplicas"] <= scaler["spec"]["maxReplicas"]
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
         (metric,) = scaler["spec"]["metrics"]
-        busy = metric["resource"]["target"]["averageUtilization"] / 100 * cores(container["resources"]["requests"]["cpu"])
-        assert 0.3 < busy / cores(container["resources"]["limits"]["cpu"]) < 0.9
+        requested, limit = (cores(container["resources"][kind]["cpu"]) for kind in ("requests", "limits"))
+        assert 0.3 < metric["resource"]["target"]["averageUtilization"] / 100 * requested / limit < 0.9

@@ -208,8 +208,8 @@ def health(folder, port):
 
 
 @pytest.mark.parametrize("folder, path, healthy, not_healthy", [
-    ("tensorflow_serving", "/v1/models/lidc", (200, '{"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}'),
-     [(200, '{"model_version_status": [{"version": "1", "state": "END"}]}'), (404, '{"error": "no such model"}')]),
+    ("tensorflow_serving", "/v1/models/lidc", (200, '{"model_version_status": [{"state": "AVAILABLE"}]}'),
+     [(200, '{"model_version_status": [{"state": "END"}]}'), (404, '{"error": "no such model"}')]),
     ("ray", "/healthz", (200, '{"models": ["lidc"]}'), [(503, '{"models": []}')]),
 ])
 def test_health_check_tells(folder, path, healthy, not_healthy):

@@ -16,6 +16,7 @@ from ray.serve.schema import ServeDeploySchema
 from serving_schemas import BatchingParameters
 
 from tf_probunet.serving import application
+from tf_probunet.serving.model_config import labels_of, read_config
 from tf_probunet.serving.server.ports import SERVICES
 
 KUBERNETES = DEPLOY / "kubernetes"
@@ -195,7 +196,7 @@ class TestRay:
     def test_ports_are_those_of_the_pods(self, serve_config, service):
         for pod in pods([service]):
             numbers = {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
-            assert numbers["grpc"] == serve_config.grpc_options.port and numbers["serve"] == serve_config.http_options.port
+            assert (numbers["grpc"], numbers["serve"]) == (serve_config.grpc_options.port, serve_config.http_options.port)
         assert serve_config.http_options.host == "0.0.0.0"
 
     def test_one_replica_fills_a_worker_and_both_scale_alike(self, serve_config, service):
@@ -216,6 +217,18 @@ class TestRay:
         assert mounts["models"] == serve_config.applications[0].args["saved_models"]
         assert f"ln -sf {mounts['labels']}/models.config {mounts['models']}/models.config" in copying["command"][-1]
         assert "models.config" in config_map(resources(KUBERNETES / "ray"), "models-config")["data"]
+
+    def test_labels_are_read_through_a_link_also_when_it_leads_elsewhere(self, tmp_path):
+        """The kubelet swaps the folder that a ConfigMap's files are links into."""
+        (tmp_path / "models").mkdir()
+        (tmp_path / "models" / "models.config").symlink_to(tmp_path / "labels" / "models.config")
+        for version in (1, 2):
+            (tmp_path / f"data-{version}").mkdir()
+            (tmp_path / f"data-{version}" / "models.config").write_text(
+                'model_config_list { config { name: "lung" version_labels { key: "stable" value: %d } } }' % version)
+            (tmp_path / "swap").symlink_to(tmp_path / f"data-{version}")
+            (tmp_path / "swap").rename(tmp_path / "labels")
+            assert labels_of(read_config(tmp_path / "models"), "lung") == {"stable": version}
 
     def test_limits_may_be_set_as_texts(self, serve_config):
         """Operators write what they like; unknown names are refused."""

@@ -71,7 +71,7 @@ class TestBatching:
             for row in range(3):
                 alone = answer(signature, {key: value[row : row + 1] for key, value in values.items()})
                 for key, output in alone.items():
-                    np.testing.assert_allclose(merged[key][row : row + 1], output, atol=1e-4, err_msg=f"{signature} {key}")
+                    np.testing.assert_allclose(merged[key][row : row + 1], output, atol=1e-4, err_msg=signature)
         padded = np.pad(images, ((0, 0), (0, 16), (0, 16), (0, 0)))
         inside = answer("trunk", {"images": padded})["features"][:, :32, :32]
         assert np.abs(inside - answer("trunk", {"images": images})["features"]).max() > 0.01
@@ -81,6 +81,10 @@ def test_metrics_are_where_they_are_scraped():
     monitoring = parse(FOLDER / "monitoring.config", MonitoringConfig).prometheus_config
     (scrape,) = document(FOLDER / "prometheus.yaml")["scrape_configs"]
     assert monitoring.enable and monitoring.path == scrape["metrics_path"] == METRICS_PATH
+
+
+def pem(name):
+    return f"-----BEGIN {name}-----\nMIIB+w==\n-----END {name}-----\n"
 
 
 class TestTls:
@@ -106,8 +110,9 @@ class TestTls:
         running = grpc.server(futures.ThreadPoolExecutor(1))
         running.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", {
             "Echo": grpc.unary_unary_rpc_method_handler(lambda request, context: request)}),))
-        port = running.add_secure_port("localhost:0", grpc.ssl_server_credentials(
-            [(made.server_key.encode(), made.server_cert.encode())], made.custom_ca.encode() or None, made.client_verify))
+        credentials = grpc.ssl_server_credentials([(made.server_key.encode(), made.server_cert.encode())],
+                                                  made.custom_ca.encode() or None, made.client_verify)
+        port = running.add_secure_port("localhost:0", credentials)
         running.start()
         shown = grpc.ssl_channel_credentials(authority.cert_pem.bytes(), client.private_key_pem.bytes(),
                                              client.cert_chain_pems[0].bytes())
@@ -132,22 +137,23 @@ class TestTls:
         return result.stderr
 
     def test_is_not_made_of_the_wrong_files(self, tmp_path):
-        key, certificate = "-----BEGIN RSA PRIVATE KEY-----\nx\n", "-----BEGIN CERTIFICATE-----\nx\n"
+        key, certificate = pem("RSA PRIVATE KEY"), pem("CERTIFICATE")
         specification = importlib.util.spec_from_file_location("make_ssl_config", MAKE_SSL_CONFIG)
         module = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(module)
-        for wrong in ((key, key), (certificate, certificate), (certificate + key, key), ("", key), (certificate, "x")):
+        for wrong in ((key, key), (certificate, certificate), (certificate + key, key), ("", key), (certificate, "x"),
+                      (certificate, key.replace("END", "END OF"))):
             with pytest.raises(ValueError, match="must be a PEM text with"):
                 module.ssl_config(*wrong)
         with pytest.raises(ValueError, match="server_key is encrypted.*openssl pkey"):
-            module.ssl_config(certificate, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nx\n")
-        assert "-----BEGIN EC PARAMETERS-----" in module.ssl_config(
-            certificate, "-----BEGIN EC PARAMETERS-----\nx\n-----END EC PARAMETERS-----\n" + key)
+            module.ssl_config(certificate, pem("ENCRYPTED PRIVATE KEY"))
+        made = text_format.Parse(module.ssl_config('subject="me"\n' + certificate, pem("EC PARAMETERS") + key), SSLConfig())
+        assert made.server_cert == certificate and made.server_key == pem("EC PARAMETERS") + key
 
     def test_overwrites_nothing_and_says_what_is_missing(self, tmp_path):
         assert "No such file or directory: 'certificate'" in self.make(tmp_path, expected=1)
-        (tmp_path / "key").write_text("-----BEGIN PRIVATE KEY-----\nx\n")
-        (tmp_path / "certificate").write_text("-----BEGIN CERTIFICATE-----\nx\n")
+        (tmp_path / "key").write_text(pem("PRIVATE KEY"))
+        (tmp_path / "certificate").write_text(pem("CERTIFICATE"))
         (tmp_path / "ssl.config").write_text("mine")
         assert "File exists: 'ssl.config'" in self.make(tmp_path, expected=1)
         assert (tmp_path / "ssl.config").read_text() == "mine"
