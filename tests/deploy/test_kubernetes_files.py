@@ -196,7 +196,8 @@ class TestRay:
     def test_ports_are_those_of_the_pods(self, serve_config, service):
         for pod in pods([service]):
             numbers = {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
-            assert (numbers["grpc"], numbers["serve"]) == (serve_config.grpc_options.port, serve_config.http_options.port)
+            assert numbers["grpc"] == serve_config.grpc_options.port
+            assert numbers["serve"] == serve_config.http_options.port
         assert serve_config.http_options.host == "0.0.0.0"
 
     def test_one_replica_fills_a_worker_and_both_scale_alike(self, serve_config, service):

@@ -147,7 +147,8 @@ class TestTls:
                 module.ssl_config(*wrong)
         with pytest.raises(ValueError, match="server_key is encrypted.*openssl pkey"):
             module.ssl_config(certificate, pem("ENCRYPTED PRIVATE KEY"))
-        made = text_format.Parse(module.ssl_config('subject="me"\n' + certificate, pem("EC PARAMETERS") + key), SSLConfig())
+        text = module.ssl_config('subject="me"\n' + certificate, pem("EC PARAMETERS") + key)
+        made = text_format.Parse(text, SSLConfig())
         assert made.server_cert == certificate and made.server_key == pem("EC PARAMETERS") + key
 
     def test_overwrites_nothing_and_says_what_is_missing(self, tmp_path):
