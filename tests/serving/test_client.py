@@ -1,0 +1,250 @@
+"""The client against TensorFlow Serving's own services in this process: numbers, retries, deadlines, versions."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import grpc_server
+import numpy as np
+import pytest
+import rest_server
+from client_contract import LIDC, ClientContract, connect, example_images, model, protocol  # noqa: F401 (fixtures)
+from servables import Model, Servables
+
+from tf_probunet.serving import Client, Retries, ServingError
+
+SERVERS = {"grpc": grpc_server.serving, "rest": rest_server.serving}
+QUICK = Retries(first=0.01)
+
+
+def negated(_, outputs):
+    """Version 2: every output has the other sign, so that no mixture of versions goes unseen."""
+    return {name: -value if value.dtype == np.float32 else value for name, value in outputs.items()}
+
+
+@pytest.fixture(scope="module")
+def versions():
+    return {1: Model(LIDC), 2: Model(LIDC, negated)}
+
+
+@pytest.fixture
+def servables(versions):
+    return Servables("lidc", {1: versions[1]}, {"stable": 1})
+
+
+@pytest.fixture
+def addresses(servables):
+    with grpc_server.serving(servables) as grpc_address, rest_server.serving(servables) as rest_address:
+        yield {"grpc": grpc_address, "rest": rest_address}
+
+
+class TestInThisProcess(ClientContract):
+    """The contract over the services of the tests."""
+
+
+class TestRetries:
+    @pytest.mark.parametrize("fault", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
+    def test_what_may_pass_is_tried_again(self, connect, servables, model, fault):
+        servables.faults = [fault, fault]
+        images = example_images(batch=1)
+        segmentations, _ = connect(retries=QUICK).sample(images, 2)
+        np.testing.assert_array_equal(segmentations, model.sample(images, 2)[0])
+        assert len(servables.predictions()) == 3
+
+    @pytest.mark.parametrize("fault", ["INVALID_ARGUMENT", "UNIMPLEMENTED", "INTERNAL", "DEADLINE_EXCEEDED"])
+    def test_what_cannot_pass_is_not(self, connect, servables, fault):
+        servables.faults = [fault, fault]
+        with pytest.raises(ServingError, match="as the test wants it") as raised:
+            connect(retries=QUICK).sample(example_images(batch=1), 2)
+        assert raised.value.code == fault and len(servables.predictions()) == 1
+
+    def test_there_is_an_end(self, connect, servables):
+        servables.faults = ["UNAVAILABLE"] * 9
+        with pytest.raises(ServingError, match="Tried 3 times") as raised:
+            connect(retries=Retries(2, first=0.01)).sample(example_images(batch=1), 2)
+        assert raised.value.code == "UNAVAILABLE" and len(servables.predictions()) == 3
+
+    def test_a_server_that_comes_up_late(self, servables, protocol, model):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        started = contextlib.ExitStack()
+        timer = threading.Timer(1, lambda: started.enter_context(SERVERS[protocol](servables, port=port)))
+        timer.start()
+        images = example_images(batch=1)
+        try:
+            with started, Client(f"localhost:{port}", "lidc", protocol=protocol, retries=9) as client:
+                segmentations, _ = client.sample(images, 2)
+                timer.join()
+        finally:
+            timer.join()
+        np.testing.assert_array_equal(segmentations, model.sample(images, 2)[0])
+
+    def test_nobody_there(self, protocol):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))  # and never listens
+            address = f"localhost:{free.getsockname()[1]}"
+            with Client(address, "lidc", protocol=protocol, retries=Retries(1, first=0.01)) as client:
+                with pytest.raises(ServingError, match=f"lidc at {address}.*See that a server runs there") as raised:
+                    client.status()
+        assert raised.value.code == "UNAVAILABLE"
+
+
+class TestDeadline:
+    def test_of_a_slow_answer(self, connect, servables):
+        client, images = connect(timeout=0.5), example_images(batch=1)
+        client.metadata()
+        servables.delay = 3
+        start = time.monotonic()
+        with pytest.raises(ServingError, match="Give a longer timeout") as raised:
+            client.sample(images, 2)
+        assert raised.value.code == "DEADLINE_EXCEEDED" and time.monotonic() - start < 2
+        assert len(servables.predictions()) == 1
+
+    def test_tries_and_waits_are_within_it(self, connect, servables):
+        client, images = connect(timeout=0.6, retries=Retries(100, first=0.2)), example_images(batch=1)
+        client.metadata()
+        servables.faults = ["UNAVAILABLE"] * 100
+        start = time.monotonic()
+        with pytest.raises(ServingError, match="UNAVAILABLE.*Tried [1-4] times in 0") as raised:
+            client.sample(images, 2)
+        assert raised.value.code == "UNAVAILABLE" and time.monotonic() - start < 0.7
+
+    def test_a_stream_may_last_longer(self, connect, servables):
+        client = connect(timeout=1)
+        client.metadata()
+        servables.delay = 0.3
+        chunks = list(client.stream(example_images(batch=1), num_samples=5, chunk=1))
+        assert len(chunks) == 5  # 1.8 s together
+
+
+class TestVersions:
+    def test_a_stream_stays_with_its_version(self, connect, servables, versions, model):
+        images = example_images(batch=1)
+        stream = connect().stream(images, num_samples=4, seed=(1, 1), chunk=2)
+        chunks = [next(stream)]
+        servables.versions[2] = versions[2]
+        chunks += stream
+        np.testing.assert_array_equal(np.concatenate(chunks, axis=1), model.sample(images, 4, seed=(1, 1))[0])
+        assert servables.predictions()[1:] == [("combiner", 1), ("combiner", 1)]
+
+    def test_a_new_version_answers_the_next_call(self, connect, servables, versions):
+        client, images = connect(), example_images(batch=1)
+        assert client.trunk(images).version == 1
+        servables.versions[2] = versions[2]
+        trunk = client.trunk(images)
+        assert trunk.version == 2 and (trunk.prior_stddev < 0).all() and client.status() == dict.fromkeys(
+            (1, 2), "AVAILABLE")
+
+    def test_a_stream_begins_again_where_its_version_went_before_the_first_sample(self, connect, servables, versions):
+        def swap(signature_name):
+            if signature_name == "trunk" and 1 in servables.versions:
+                servables.versions = {2: versions[2]}
+
+        servables.after = swap
+        logits = list(connect().stream(example_images(batch=1), num_samples=2, chunk=1, logits=True))
+        assert len(logits) == 2
+        assert servables.predictions()[-4:] == [
+            ("combiner", 1), ("trunk", servables.predictions()[-3][1]), ("combiner", 2), ("combiner", 2)]
+
+    def test_and_is_an_error_after_it(self, connect, servables, versions):
+        stream = connect().stream(example_images(batch=1), chunk=2)
+        next(stream)
+        servables.versions = {2: versions[2]}
+        with pytest.raises(ServingError, match="Version 1 of lidc was taken from service after 2 of") as raised:
+            next(stream)
+        assert raised.value.code == "NOT_FOUND"
+
+    def test_so_it_is_where_that_version_was_asked_for(self, connect, servables, versions):
+        def swap(signature_name):
+            servables.versions = {2: versions[2]}
+
+        servables.after = swap
+        with pytest.raises(ServingError) as raised:
+            next(connect(version=1).stream(example_images(batch=1)))
+        assert raised.value.code == "NOT_FOUND" and len(servables.predictions()) == 2
+
+    def test_combine_asks_for_the_version_of_its_trunk(self, connect, servables, versions):
+        client = connect()
+        trunk = client.trunk(example_images(batch=1))
+        servables.versions[2] = versions[2]
+        client.combine(trunk, np.zeros((1, 1, 6)))
+        assert servables.predictions()[-1] == ("combiner", 1)
+
+
+class TestCombinerOfOnesOwn:
+    def test_makes_the_logits_here(self, connect, servables, model):
+        shapes = []
+
+        def combiner(features, latents):
+            shapes.append((features.shape, latents.shape))
+            return model.signatures["combiner"](features=features, latents=latents)["logits"].numpy()
+
+        client, images = connect(version=1, combiner=combiner), example_images()
+        chunks = list(client.stream(images, num_samples=5, chunk=3))
+        np.testing.assert_array_equal(np.concatenate(chunks, axis=1), model.sample(images, 5)[0])
+        assert shapes == [((2, 32, 32, 32), (2, 3, 6)), ((2, 32, 32, 32), (2, 2, 6))]
+        assert servables.predictions() == [("trunk", 1)]
+
+
+class TestMistakes:
+    """Nothing of these is sent as a prediction."""
+
+    @pytest.mark.parametrize("images, options, message", [
+        (np.zeros((32, 32, 1)), {}, r"shape \[B, H, W, C\].*Received: \[32, 32, 1\]"),
+        (np.zeros((0, 32, 32, 1)), {}, r"Received: \[0, 32, 32, 1\]"),
+        (np.zeros((1, 32, 32, 3)), {}, r"shape \[B, H, W, 1\] for version 1.*Received: \[1, 32, 32, 3\]"),
+        (np.full((1, 32, 32, 1), np.nan), {}, "Images must be finite. Received: 1024 of 1024"),
+        (np.zeros((1, 32, 32, 1)), {"num_samples": 0}, "num_samples must be a whole number of at least 1"),
+        (np.zeros((1, 32, 32, 1)), {"seed": 3}, "seed must be two integers"),
+        (np.zeros((1, 32, 32, 1)), {"seed": (0.5, 1)}, "seed must be two integers"),
+    ])
+    def test_in_arguments(self, connect, servables, images, options, message):
+        client = connect()
+        with pytest.raises(ValueError, match=message):
+            client.sample(images, **options)
+        with pytest.raises(ValueError, match=message):
+            list(client.stream(images, **{"num_samples": 2, **options}))
+        assert servables.predictions() == []
+
+    def test_in_latents_and_chunk(self, connect):
+        client = connect()
+        trunk = client.trunk(example_images(batch=1))
+        for latents in (np.zeros((2, 3, 6)), np.zeros((1, 3, 5)), np.zeros((1, 6))):
+            with pytest.raises(ValueError, match=r"Latents must have shape \[1, M, 6\]"):
+                client.combine(trunk, latents)
+        with pytest.raises(ValueError, match="Latents must be finite"):
+            client.combine(trunk, np.full((1, 3, 6), np.inf))
+        with pytest.raises(ValueError, match="chunk must be"):
+            next(client.stream(example_images(), chunk=0))
+
+    @pytest.mark.parametrize("arguments, options, message", [
+        (("http://localhost:8501", "lidc"), {}, r"HOST:PORT.*Received: 'http://localhost:8501'"),
+        (("localhost", "lidc"), {}, "8500"),
+        (("localhost:99999", "lidc"), {}, "HOST:PORT"),
+        (("localhost:8500", ""), {}, "model is the name"),
+        (("localhost:8500", "lidc"), {"protocol": "http"}, "protocol must be 'grpc' or 'rest'"),
+        (("localhost:8500", "lidc"), {"version": 1, "label": "stable"}, "not both"),
+        (("localhost:8500", "lidc"), {"timeout": 0}, "above 0"),
+        (("localhost:8500", "lidc"), {"retries": -1}, "retries must be 0 or more"),
+        (("localhost:8500", "lidc"), {"combiner": print}, "give its version too"),
+    ])
+    def test_in_settings(self, arguments, options, message):
+        with pytest.raises(ValueError, match=message):
+            Client(*arguments, **options)
+
+
+def test_a_reply_larger_than_allowed_is_refused_once(connect, servables):
+    client = connect(max_message_bytes=20000, retries=QUICK)
+    with pytest.raises(ServingError, match="larger than max.*Raise max_message_bytes") as raised:
+        client.trunk(example_images(batch=1))
+    assert raised.value.code == "RESOURCE_EXHAUSTED" and len(servables.predictions()) == 1
+
+
+def test_a_model_that_probunet_did_not_export(connect, servables, versions):
+    servables.versions = {1: Model(LIDC)}
+    del servables.versions[1].signature_defs["trunk"]
+    with pytest.raises(ServingError, match="no signature 'trunk'. It has: combiner, serving_default") as raised:
+        connect().trunk(example_images())
+    assert raised.value.code == "FAILED_PRECONDITION" and servables.predictions() == []
