@@ -154,7 +154,7 @@ class ClientContract:
 
     def test_sizes_that_the_network_cannot_take_are_an_error(self, connect):
         with pytest.raises(ServingError) as raised:
-            connect().sample(example_images(size=33))
+            connect().sample(example_images(size=17))
         assert raised.value.code == "INVALID_ARGUMENT"
 
     @pytest.mark.parametrize("protocol", ["grpc"])
@@ -170,7 +170,7 @@ class ClientContract:
         images = example_images(batch=1)
         expected = model.sample(images, 2)[0]
         with Client(addresses[protocol], "lidc", protocol=protocol) as client, ThreadPoolExecutor(6) as threads:
-            for segmentations, _ in threads.map(lambda _: client.sample(images, 2), range(12)):
+            for segmentations, _ in threads.map(lambda _: client.sample(images, 2), range(8)):
                 np.testing.assert_array_equal(segmentations, expected)
 
     def test_many_awaited_at_once(self, addresses, protocol, model):
@@ -178,7 +178,7 @@ class ClientContract:
 
         async def ask():
             async with AsyncClient(addresses[protocol], "lidc", protocol=protocol) as client:
-                return await asyncio.gather(*(client.sample(images, 2) for _ in range(12)))
+                return await asyncio.gather(*(client.sample(images, 2) for _ in range(8)))
 
         expected = model.sample(images, 2)[0]
         for segmentations, _ in asyncio.run(ask()):

@@ -36,8 +36,11 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
     @answering
     def Predict(self, request):
         name, version, label = asked(request.model_spec)
-        inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
-        number, outputs = self.servables.predict(name, version, label, request.model_spec.signature_name, inputs)
+
+        def read(_):
+            return {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
+
+        number, outputs = self.servables.predict(name, version, label, request.model_spec.signature_name, read)
         reply = predict_pb2.PredictResponse(outputs={key: tf.make_tensor_proto(outputs[key]) for key in outputs})
         reply.model_spec.name, reply.model_spec.version.value = name, number
         return reply

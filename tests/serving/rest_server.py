@@ -58,9 +58,11 @@ class Handler(BaseHTTPRequestHandler):
             return {"model_spec": {"name": name, "signature_name": "", "version": str(number)},
                     "metadata": {"signature_def": signatures}}
         request = json.loads(body)
-        definition = servables.find(name, version, label)[1].signature_defs[request["signature_name"]]
-        inputs = {key: tf.constant(request["inputs"][key], info.dtype) for key, info in definition.inputs.items()}
-        _, outputs = servables.predict(name, version, label, request["signature_name"], inputs)
+
+        def read(definition):
+            return {key: tf.constant(request["inputs"][key], info.dtype) for key, info in definition.inputs.items()}
+
+        _, outputs = servables.predict(name, version, label, request["signature_name"], read)
         outputs = {key: value.tolist() for key, value in outputs.items()}
         return {"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()))}
 

@@ -19,9 +19,10 @@ class Model:
         self.signature_defs = content.meta_graphs[0].signature_def
         self.change = change
 
-    def __call__(self, signature_name, inputs):
+    def __call__(self, signature_name, read):
         if signature_name not in self.loaded.signatures:
             raise ServingError(f'Serving signature key "{signature_name}" not found.', "FAILED_PRECONDITION")
+        inputs = read(self.signature_defs[signature_name])
         try:
             outputs = self.loaded.signatures[signature_name](**inputs)
         except (tf.errors.InvalidArgumentError, TypeError) as error:
@@ -59,8 +60,8 @@ class Servables:
                                "NOT_FOUND")
         return number, self.versions[number]
 
-    def predict(self, name, version, label, signature_name, inputs):
-        """(number, outputs)."""
+    def predict(self, name, version, label, signature_name, read):
+        """(number, outputs); `read` makes the inputs from the signature's definition."""
         with self._lock:
             self.calls.append(("predict", signature_name, version))
             fault = self.faults.pop(0) if self.faults else None
@@ -68,7 +69,7 @@ class Servables:
         if fault:
             raise ServingError("as the test wants it", fault)
         number, model = self.find(name, version, label)
-        outputs = model(signature_name, inputs)
+        outputs = model(signature_name, read)
         self.after(signature_name)
         return number, outputs
 

@@ -18,6 +18,11 @@ SERVERS = {"grpc": grpc_server.serving, "rest": rest_server.serving}
 QUICK = Retries(first=0.01)
 
 
+def small():
+    """One image, of the least size that the network takes."""
+    return example_images(batch=1, size=16)
+
+
 def negated(_, outputs):
     """Version 2: every output has the other sign, so that no mixture of versions goes unseen."""
     return {name: -value if value.dtype == np.float32 else value for name, value in outputs.items()}
@@ -47,7 +52,7 @@ class TestRetries:
     @pytest.mark.parametrize("fault", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
     def test_what_may_pass_is_tried_again(self, connect, servables, model, fault):
         servables.faults = [fault, fault]
-        images = example_images(batch=1)
+        images = small()
         segmentations, _ = connect(retries=QUICK).sample(images, 2)
         np.testing.assert_array_equal(segmentations, model.sample(images, 2)[0])
         assert len(servables.predictions()) == 3
@@ -56,13 +61,13 @@ class TestRetries:
     def test_what_cannot_pass_is_not(self, connect, servables, fault):
         servables.faults = [fault, fault]
         with pytest.raises(ServingError, match="as the test wants it") as raised:
-            connect(retries=QUICK).sample(example_images(batch=1), 2)
+            connect(retries=QUICK).sample(small(), 2)
         assert raised.value.code == fault and len(servables.predictions()) == 1
 
     def test_there_is_an_end(self, connect, servables):
         servables.faults = ["UNAVAILABLE"] * 9
         with pytest.raises(ServingError, match="Tried 3 times") as raised:
-            connect(retries=Retries(2, first=0.01)).sample(example_images(batch=1), 2)
+            connect(retries=Retries(2, first=0.01)).sample(small(), 2)
         assert raised.value.code == "UNAVAILABLE" and len(servables.predictions()) == 3
 
     def test_a_server_that_comes_up_late(self, servables, protocol, model):
@@ -72,7 +77,7 @@ class TestRetries:
         started = contextlib.ExitStack()
         timer = threading.Timer(1, lambda: started.enter_context(SERVERS[protocol](servables, port=port)))
         timer.start()
-        images = example_images(batch=1)
+        images = small()
         try:
             with started, Client(f"localhost:{port}", "lidc", protocol=protocol, retries=9) as client:
                 segmentations, _ = client.sample(images, 2)
@@ -93,7 +98,7 @@ class TestRetries:
 
 class TestDeadline:
     def test_of_a_slow_answer(self, connect, servables):
-        client, images = connect(timeout=0.5), example_images(batch=1)
+        client, images = connect(timeout=0.5), small()
         client.metadata()
         servables.delay = 3
         start = time.monotonic()
@@ -103,7 +108,7 @@ class TestDeadline:
         assert len(servables.predictions()) == 1
 
     def test_tries_and_waits_are_within_it(self, connect, servables):
-        client, images = connect(timeout=0.6, retries=Retries(100, first=0.2)), example_images(batch=1)
+        client, images = connect(timeout=0.6, retries=Retries(100, first=0.2)), small()
         client.metadata()
         servables.faults = ["UNAVAILABLE"] * 100
         start = time.monotonic()
@@ -115,13 +120,13 @@ class TestDeadline:
         client = connect(timeout=1)
         client.metadata()
         servables.delay = 0.3
-        chunks = list(client.stream(example_images(batch=1), num_samples=5, chunk=1))
+        chunks = list(client.stream(small(), num_samples=5, chunk=1))
         assert len(chunks) == 5  # 1.8 s together
 
 
 class TestVersions:
     def test_a_stream_stays_with_its_version(self, connect, servables, versions, model):
-        images = example_images(batch=1)
+        images = small()
         stream = connect().stream(images, num_samples=4, seed=(1, 1), chunk=2)
         chunks = [next(stream)]
         servables.versions[2] = versions[2]
@@ -130,7 +135,7 @@ class TestVersions:
         assert servables.predictions()[1:] == [("combiner", 1), ("combiner", 1)]
 
     def test_a_new_version_answers_the_next_call(self, connect, servables, versions):
-        client, images = connect(), example_images(batch=1)
+        client, images = connect(), small()
         assert client.trunk(images).version == 1
         servables.versions[2] = versions[2]
         trunk = client.trunk(images)
@@ -143,13 +148,13 @@ class TestVersions:
                 servables.versions = {2: versions[2]}
 
         servables.after = swap
-        logits = list(connect().stream(example_images(batch=1), num_samples=2, chunk=1, logits=True))
+        logits = list(connect().stream(small(), num_samples=2, chunk=1, logits=True))
         assert len(logits) == 2
         assert servables.predictions()[-4:] == [
             ("combiner", 1), ("trunk", servables.predictions()[-3][1]), ("combiner", 2), ("combiner", 2)]
 
     def test_and_is_an_error_after_it(self, connect, servables, versions):
-        stream = connect().stream(example_images(batch=1), chunk=2)
+        stream = connect().stream(small(), chunk=2)
         next(stream)
         servables.versions = {2: versions[2]}
         with pytest.raises(ServingError, match="Version 1 of lidc was taken from service after 2 of") as raised:
@@ -162,12 +167,12 @@ class TestVersions:
 
         servables.after = swap
         with pytest.raises(ServingError) as raised:
-            next(connect(version=1).stream(example_images(batch=1)))
+            next(connect(version=1).stream(small()))
         assert raised.value.code == "NOT_FOUND" and len(servables.predictions()) == 2
 
     def test_combine_asks_for_the_version_of_its_trunk(self, connect, servables, versions):
         client = connect()
-        trunk = client.trunk(example_images(batch=1))
+        trunk = client.trunk(small())
         servables.versions[2] = versions[2]
         client.combine(trunk, np.zeros((1, 1, 6)))
         assert servables.predictions()[-1] == ("combiner", 1)
@@ -184,7 +189,7 @@ class TestCombinerOfOnesOwn:
         client, images = connect(version=1, combiner=combiner), example_images()
         chunks = list(client.stream(images, num_samples=5, chunk=3))
         np.testing.assert_array_equal(np.concatenate(chunks, axis=1), model.sample(images, 5)[0])
-        assert shapes == [((2, 32, 32, 32), (2, 3, 6)), ((2, 32, 32, 32), (2, 2, 6))]
+        assert shapes == [((2, 32, 32, 32), (2, 3, 6)), ((2, 16, 16, 32), (2, 2, 6))]
         assert servables.predictions() == [("trunk", 1)]
 
 
@@ -210,7 +215,7 @@ class TestMistakes:
 
     def test_in_latents_and_chunk(self, connect):
         client = connect()
-        trunk = client.trunk(example_images(batch=1))
+        trunk = client.trunk(small())
         for latents in (np.zeros((2, 3, 6)), np.zeros((1, 3, 5)), np.zeros((1, 6))):
             with pytest.raises(ValueError, match=r"Latents must have shape \[1, M, 6\]"):
                 client.combine(trunk, latents)
@@ -238,7 +243,7 @@ class TestMistakes:
 def test_a_reply_larger_than_allowed_is_refused_once(connect, servables):
     client = connect(max_message_bytes=20000, retries=QUICK)
     with pytest.raises(ServingError, match="larger than max.*Raise max_message_bytes") as raised:
-        client.trunk(example_images(batch=1))
+        client.trunk(small())
     assert raised.value.code == "RESOURCE_EXHAUSTED" and len(servables.predictions()) == 1
 
 
@@ -248,3 +253,31 @@ def test_a_model_that_probunet_did_not_export(connect, servables, versions):
     with pytest.raises(ServingError, match="no signature 'trunk'. It has: combiner, serving_default") as raised:
         connect().trunk(example_images())
     assert raised.value.code == "FAILED_PRECONDITION" and servables.predictions() == []
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """A version, untrained, whose features are float16."""
+    from tf_probunet.export.saved_model import export
+    from tf_probunet.models import ProbabilisticUNet
+
+    tiny = ProbabilisticUNet(num_classes=2, channels=(4, 8), latent_dim=3, combiner_channels=(8, 8))
+    return export(tiny, tmp_path_factory.mktemp("half") / "lidc", check_size=(16, 16), half_features=True)
+
+
+class TestHalfFeatures:
+    """Features that travel as float16."""
+
+    @pytest.fixture
+    def servables(self, half):
+        return Servables("lidc", {1: Model(half)})
+
+    def test_stay_float16_on_both_ways(self, connect, half):
+        client, images = connect(), small()
+        trunk = client.trunk(images)
+        signatures = Model(half).loaded.signatures
+        assert trunk.features.dtype == np.float16
+        np.testing.assert_array_equal(trunk.features, signatures["trunk"](images=images)["features"])
+        latents = np.ones((1, 2, 3), np.float32)
+        expected = signatures["combiner"](features=trunk.features, latents=latents)["logits"]
+        np.testing.assert_allclose(client.combine(trunk, latents), expected, rtol=0, atol=1e-6)
