@@ -189,7 +189,7 @@ class TestCombinerOfOnesOwn:
         client, images = connect(version=1, combiner=combiner), example_images()
         chunks = list(client.stream(images, num_samples=5, chunk=3))
         np.testing.assert_array_equal(np.concatenate(chunks, axis=1), model.sample(images, 5)[0])
-        assert shapes == [((2, 32, 32, 32), (2, 3, 6)), ((2, 16, 16, 32), (2, 2, 6))]
+        assert shapes == [((2, 32, 32, 32), (2, 3, 6)), ((2, 32, 32, 32), (2, 2, 6))]
         assert servables.predictions() == [("trunk", 1)]
 
 

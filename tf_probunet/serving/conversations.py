@@ -1,5 +1,6 @@
 """What a client says to a server and makes of the answers, apart from how both travel and who waits for them."""
 
+import copy
 import dataclasses
 import importlib
 from collections.abc import Callable
@@ -67,6 +68,12 @@ class Conversations:
 
     def __repr__(self):
         return f"{type(self).__name__}({self.spec} at {self.address}, {self.protocol})"
+
+    def of_version(self, version: int):
+        """A client on the same connection that asks for exactly that version; ends with this one."""
+        other = copy.copy(self)
+        other.spec = self.spec.of_version(version)
+        return other
 
     def _sample(self, images, num_samples, seed):
         images, seed = _check_images(images), check_seed(seed)
