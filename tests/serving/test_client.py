@@ -12,6 +12,7 @@ import rest_server
 from client_contract import LIDC, ClientContract, connect, example_images, model, protocol  # noqa: F401 (fixtures)
 from servables import Model, Servables
 
+from tf_probunet.export.exported import ExportedModel
 from tf_probunet.serving import Client, Retries, ServingError
 
 SERVERS = {"grpc": grpc_server.serving, "rest": rest_server.serving}
@@ -31,6 +32,16 @@ def negated(_, outputs):
 @pytest.fixture(scope="module")
 def versions():
     return {1: Model(LIDC), 2: Model(LIDC, negated)}
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """A version, untrained, whose features are float16."""
+    from tf_probunet.export.saved_model import export
+    from tf_probunet.models import ProbabilisticUNet
+
+    tiny = ProbabilisticUNet(num_classes=2, channels=(4, 8), latent_dim=3, combiner_channels=(8, 8))
+    return export(tiny, tmp_path_factory.mktemp("half") / "lidc", check_size=(16, 16), half_features=True)
 
 
 @pytest.fixture
@@ -170,6 +181,13 @@ class TestVersions:
             next(connect(version=1).stream(small()))
         assert raised.value.code == "NOT_FOUND" and len(servables.predictions()) == 2
 
+    def test_a_new_version_may_have_other_latents(self, connect, servables, half):
+        client, images = connect(), small()
+        client.sample(images, 2)
+        servables.versions[2] = Model(half)  # N is 3, not 6
+        _, probabilities = client.sample(images, 2, seed=(7, 8))
+        np.testing.assert_allclose(probabilities, ExportedModel(half).sample(images, 2, seed=(7, 8))[1], atol=1e-6)
+
     def test_combine_asks_for_the_version_of_its_trunk(self, connect, servables, versions):
         client = connect()
         trunk = client.trunk(small())
@@ -253,16 +271,6 @@ def test_a_model_that_probunet_did_not_export(connect, servables, versions):
     with pytest.raises(ServingError, match="no signature 'trunk'. It has: combiner, serving_default") as raised:
         connect().trunk(example_images())
     assert raised.value.code == "FAILED_PRECONDITION" and servables.predictions() == []
-
-
-@pytest.fixture(scope="module")
-def half(tmp_path_factory):
-    """A version, untrained, whose features are float16."""
-    from tf_probunet.export.saved_model import export
-    from tf_probunet.models import ProbabilisticUNet
-
-    tiny = ProbabilisticUNet(num_classes=2, channels=(4, 8), latent_dim=3, combiner_channels=(8, 8))
-    return export(tiny, tmp_path_factory.mktemp("half") / "lidc", check_size=(16, 16), half_features=True)
 
 
 class TestHalfFeatures:

@@ -44,7 +44,7 @@ class RestTransport:
             reply = self._pool.urlopen(method, path, body, redirect=False, preload_content=False,
                                        timeout=urllib3.Timeout(total=max(end - time.monotonic(), 1e-3)))
             content = bytearray()
-            for piece in reply.stream(PIECE):
+            while piece := reply.read1(PIECE):  # what is there: a reply that trickles in must not outlast the deadline
                 content += piece
                 if len(content) > self._max_message_bytes:
                     raise rest_messages.too_large(step, self._address, self._max_message_bytes)
