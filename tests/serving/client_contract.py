@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tf_probunet.export.exported import ExportedModel
 from tf_probunet.serving import AsyncClient, Client, ServingError
 
 LIDC = Path(__file__).parents[2] / "saved_models" / "lidc" / "1"
@@ -57,23 +56,9 @@ def example_images(batch=2, size=32, seed=0):
     return (spot + rng.uniform(0.1, 0.3, (batch, size, size))).astype(np.float32)[..., None]
 
 
-@pytest.fixture(scope="module")
-def model():
-    """The same version in this process."""
-    return ExportedModel(LIDC)
-
-
-@pytest.fixture(params=["grpc", "rest"])
-def protocol(request):
-    return request.param
-
-
-@pytest.fixture(params=list(KINDS))
-def connect(request, addresses, protocol):
-    """A function (**options) that connects to the server; connections end with the test."""
-    with contextlib.ExitStack() as stack:
-        yield lambda name="lidc", **options: stack.enter_context(
-            KINDS[request.param](addresses[protocol], name, protocol=protocol, **options))
+def small():
+    """One image, of the least size that the network takes."""
+    return example_images(batch=1, size=16)
 
 
 class ClientContract:

@@ -1,4 +1,4 @@
-"""The client against TensorFlow Serving's own services in this process: numbers, retries, deadlines, versions."""
+"""The client against TensorFlow Serving's own services in this process: numbers, retries, deadlines, mistakes."""
 
 import contextlib
 import socket
@@ -9,50 +9,13 @@ import grpc_server
 import numpy as np
 import pytest
 import rest_server
-from client_contract import LIDC, ClientContract, connect, example_images, model, protocol  # noqa: F401 (fixtures)
+from client_contract import LIDC, ClientContract, example_images, small
 from servables import Model, Servables
 
-from tf_probunet.export.exported import ExportedModel
 from tf_probunet.serving import Client, Retries, ServingError
 
 SERVERS = {"grpc": grpc_server.serving, "rest": rest_server.serving}
 QUICK = Retries(first=0.01)
-
-
-def small():
-    """One image, of the least size that the network takes."""
-    return example_images(batch=1, size=16)
-
-
-def negated(_, outputs):
-    """Version 2: every output has the other sign, so that no mixture of versions goes unseen."""
-    return {name: -value if value.dtype == np.float32 else value for name, value in outputs.items()}
-
-
-@pytest.fixture(scope="module")
-def versions():
-    return {1: Model(LIDC), 2: Model(LIDC, negated)}
-
-
-@pytest.fixture(scope="module")
-def half(tmp_path_factory):
-    """A version, untrained, whose features are float16."""
-    from tf_probunet.export.saved_model import export
-    from tf_probunet.models import ProbabilisticUNet
-
-    tiny = ProbabilisticUNet(num_classes=2, channels=(4, 8), latent_dim=3, combiner_channels=(8, 8))
-    return export(tiny, tmp_path_factory.mktemp("half") / "lidc", check_size=(16, 16), half_features=True)
-
-
-@pytest.fixture
-def servables(versions):
-    return Servables("lidc", {1: versions[1]}, {"stable": 1})
-
-
-@pytest.fixture
-def addresses(servables):
-    with grpc_server.serving(servables) as grpc_address, rest_server.serving(servables) as rest_address:
-        yield {"grpc": grpc_address, "rest": rest_address}
 
 
 class TestInThisProcess(ClientContract):
@@ -127,73 +90,21 @@ class TestDeadline:
             client.sample(images, 2)
         assert raised.value.code == "UNAVAILABLE" and time.monotonic() - start < 0.7
 
+    def test_a_second_try_has_what_the_first_one_left(self, connect, servables):
+        client, images = connect(timeout=1.5, retries=QUICK), small()
+        client.metadata()
+        servables.faults, servables.delay = ["UNAVAILABLE"], 1.0
+        start = time.monotonic()
+        with pytest.raises(ServingError, match="Tried 2 times") as raised:
+            client.sample(images, 2)
+        assert raised.value.code == "DEADLINE_EXCEEDED" and time.monotonic() - start < 1.9
+
     def test_a_stream_may_last_longer(self, connect, servables):
         client = connect(timeout=1)
         client.metadata()
         servables.delay = 0.3
         chunks = list(client.stream(small(), num_samples=5, chunk=1))
         assert len(chunks) == 5  # 1.8 s together
-
-
-class TestVersions:
-    def test_a_stream_stays_with_its_version(self, connect, servables, versions, model):
-        images = small()
-        stream = connect().stream(images, num_samples=4, seed=(1, 1), chunk=2)
-        chunks = [next(stream)]
-        servables.versions[2] = versions[2]
-        chunks += stream
-        np.testing.assert_array_equal(np.concatenate(chunks, axis=1), model.sample(images, 4, seed=(1, 1))[0])
-        assert servables.predictions()[1:] == [("combiner", 1), ("combiner", 1)]
-
-    def test_a_new_version_answers_the_next_call(self, connect, servables, versions):
-        client, images = connect(), small()
-        assert client.trunk(images).version == 1
-        servables.versions[2] = versions[2]
-        trunk = client.trunk(images)
-        assert trunk.version == 2 and (trunk.prior_stddev < 0).all() and client.status() == dict.fromkeys(
-            (1, 2), "AVAILABLE")
-
-    def test_a_stream_begins_again_where_its_version_went_before_the_first_sample(self, connect, servables, versions):
-        def swap(signature_name):
-            if signature_name == "trunk" and 1 in servables.versions:
-                servables.versions = {2: versions[2]}
-
-        servables.after = swap
-        logits = list(connect().stream(small(), num_samples=2, chunk=1, logits=True))
-        assert len(logits) == 2
-        assert servables.predictions()[-4:] == [
-            ("combiner", 1), ("trunk", servables.predictions()[-3][1]), ("combiner", 2), ("combiner", 2)]
-
-    def test_and_is_an_error_after_it(self, connect, servables, versions):
-        stream = connect().stream(small(), chunk=2)
-        next(stream)
-        servables.versions = {2: versions[2]}
-        with pytest.raises(ServingError, match="Version 1 of lidc was taken from service after 2 of") as raised:
-            next(stream)
-        assert raised.value.code == "NOT_FOUND"
-
-    def test_so_it_is_where_that_version_was_asked_for(self, connect, servables, versions):
-        def swap(signature_name):
-            servables.versions = {2: versions[2]}
-
-        servables.after = swap
-        with pytest.raises(ServingError) as raised:
-            next(connect(version=1).stream(small()))
-        assert raised.value.code == "NOT_FOUND" and len(servables.predictions()) == 2
-
-    def test_a_new_version_may_have_other_latents(self, connect, servables, half):
-        client, images = connect(), small()
-        client.sample(images, 2)
-        servables.versions[2] = Model(half)  # N is 3, not 6
-        _, probabilities = client.sample(images, 2, seed=(7, 8))
-        np.testing.assert_allclose(probabilities, ExportedModel(half).sample(images, 2, seed=(7, 8))[1], atol=1e-6)
-
-    def test_combine_asks_for_the_version_of_its_trunk(self, connect, servables, versions):
-        client = connect()
-        trunk = client.trunk(small())
-        servables.versions[2] = versions[2]
-        client.combine(trunk, np.zeros((1, 1, 6)))
-        assert servables.predictions()[-1] == ("combiner", 1)
 
 
 class TestCombinerOfOnesOwn:

@@ -8,7 +8,7 @@ import grpc_server
 import pytest
 import rest_server
 import trustme
-from client_contract import LIDC, connect, protocol  # noqa: F401 (fixtures)
+from client_contract import LIDC
 from servables import Model, Servables
 
 from tf_probunet.serving import Retries, ServingError, Tls

@@ -55,7 +55,8 @@ class Conversations:
         if version is not None and label is not None:
             raise ValueError(f"Give version or label, not both. Received: version={version}, label={label!r}.")
         if timeout <= 0 or max_message_bytes < 1:
-            raise ValueError(f"timeout and max_message_bytes must be above 0. Received: {timeout}, {max_message_bytes}.")
+            raise ValueError("timeout and max_message_bytes must be above 0. Received: "
+                             f"{timeout}, {max_message_bytes}.")
         if combiner is not None and version is None:
             raise ValueError("A combiner of your own reads the features of one version only: give its version too.")
         self.address, self.protocol, self.timeout, self.tls = address, protocol, float(timeout), tls

@@ -35,7 +35,7 @@ REMEDIES = {
     "NOT_FOUND": "Ask status() which versions are served, and see that the model's name is right.",
     "RESOURCE_EXHAUSTED": "The server is busy: try again later, or allow more retries.",
     "FAILED_PRECONDITION": "See that the model was written by `probunet export`, and that its version is loaded.",
-    "UNIMPLEMENTED": "See that what listens there is a server of models, and that the protocol, gRPC or REST, is right.",
+    "UNIMPLEMENTED": "See that what listens there is a server of models, and speaks this protocol (gRPC or REST).",
     "UNAUTHENTICATED": "See that the root certificates are those of the server's authority, that its certificate names "
                        "the host, and that yours is the one it asks for.",
     "PERMISSION_DENIED": "See that your certificate is one that the server admits.",

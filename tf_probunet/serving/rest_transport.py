@@ -81,8 +81,8 @@ class AsyncRestTransport:
         try:
             import aiohttp
         except ImportError as error:
-            raise ImportError("AsyncClient over REST needs aiohttp: pip install 'tf_probunet[async-rest]'. Over gRPC it "
-                              "needs nothing more.") from error
+            raise ImportError("AsyncClient over REST needs aiohttp: pip install 'tf_probunet[async-rest]'. Over gRPC "
+                              "it needs nothing more.") from error
         self._library = aiohttp
         self._address, self._max_message_bytes = address, max_message_bytes
         self._base = f"{'http' if tls is None else 'https'}://{address}"
