@@ -14,7 +14,8 @@ import pytest
 
 from tf_probunet.serving import AsyncClient, Client, ServingError
 
-LIDC = Path(__file__).parents[2] / "saved_models" / "lidc" / "1"
+ROOT = Path(__file__).parents[2]
+LIDC = ROOT / "saved_models" / "lidc" / "1"
 ATOL = {"grpc": 0.0, "rest": 1e-6}  # over REST, numbers are texts
 
 

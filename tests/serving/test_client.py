@@ -1,6 +1,7 @@
 """The client against TensorFlow Serving's own services in this process: numbers, retries, deadlines, mistakes."""
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -9,7 +10,7 @@ import grpc_server
 import numpy as np
 import pytest
 import rest_server
-from client_contract import LIDC, ClientContract, example_images, small
+from client_contract import LIDC, ROOT, ClientContract, example_images, small
 from servables import Model, Servables
 
 from tf_probunet.serving import Client, Retries, ServingError
@@ -200,3 +201,13 @@ class TestHalfFeatures:
         latents = np.ones((1, 2, 3), np.float32)
         expected = signatures["combiner"](features=trunk.features, latents=latents)["logits"]
         np.testing.assert_allclose(client.combine(trunk, latents), expected, rtol=0, atol=1e-6)
+
+
+def test_the_guide_runs_as_it_stands(addresses, tmp_path, monkeypatch, capsys):
+    code, = re.findall(r"^```py\n(.*?)^```$", (ROOT / "docs" / "serving.md").read_text(), re.M | re.S)
+    np.save(tmp_path / "images.npy", example_images())
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(code.replace("localhost:8500", addresses["grpc"]), found)
+    assert found["segmentations"].shape == (2, 16, 32, 32) and found["some"].shape == (2, 16, 32, 32)
+    assert found["logits"].shape == (2, 1, 32, 32, 2) and capsys.readouterr().out == "{1: 'AVAILABLE'}\n"

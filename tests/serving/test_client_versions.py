@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from client_contract import example_images, small
+from client_contract import small
 from servables import Model
 
 from tf_probunet.export.exported import ExportedModel

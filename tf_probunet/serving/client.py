@@ -37,7 +37,7 @@ class Client(Conversations):
     Example:
         with Client("localhost:8500", "lidc") as client:
             segmentations, probabilities = client.sample(images, num_samples=16, seed=(0, 0))
-            for some in client.stream(images, chunk=16):  # without end, from one run of the U-Net
+            for some in client.stream(images, num_samples=256, chunk=16):  # from one run of the U-Net
                 ...
     """
 
