@@ -32,12 +32,12 @@ def test_calls_overlap(addresses, protocol, servables):
         await asyncio.gather(*(client.sample(example_images(1, 16), 1, seed=(seed, 0)) for seed in range(6)))
         return time.monotonic() - start
 
-    assert run(addresses, protocol, ask) < 4  # 6 s and more one after another
+    assert run(addresses, protocol, ask) < 5  # 6 s and more one after another
 
 
 def test_a_combiner_of_ones_own_leaves_the_loop_free(addresses, protocol):
     def combiner(features, latents):
-        time.sleep(1)
+        time.sleep(2)
         return np.zeros((*latents.shape[:2], *features.shape[1:3], 2), np.float32)
 
     async def ask(client):
@@ -50,14 +50,14 @@ def test_a_combiner_of_ones_own_leaves_the_loop_free(addresses, protocol):
         return np.diff(ticks).max(), task.result()
 
     pause, segmentations = run(addresses, protocol, ask, version=1, combiner=combiner)
-    assert pause < 0.8 and segmentations.shape == (1, 1, 16, 16)
+    assert pause < 1.5 and segmentations.shape == (1, 1, 16, 16)
 
 
 def test_a_cancelled_call_ends_at_once_and_the_next_one_is_answered(addresses, protocol, servables, model):
     images = example_images(1)
 
     async def ask(client):
-        servables.delay = 3
+        servables.delay = 5
         task = asyncio.ensure_future(client.sample(images, 2))
         await asyncio.sleep(0.2)
         start = time.monotonic()
@@ -68,7 +68,7 @@ def test_a_cancelled_call_ends_at_once_and_the_next_one_is_answered(addresses, p
         return time.monotonic() - start, await client.sample(images, 2)
 
     waited, (segmentations, _) = run(addresses, protocol, ask)
-    assert waited < 1
+    assert waited < 3
     np.testing.assert_array_equal(segmentations, model.sample(images, 2)[0])
 
 

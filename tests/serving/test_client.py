@@ -13,7 +13,7 @@ import rest_server
 from client_contract import LIDC, ROOT, ClientContract, example_images, small
 from servables import Model, Servables
 
-from tf_probunet.serving import Client, Retries, ServingError
+from tf_probunet.serving import Client, Retries, ServingError, grpc_transport, rest_transport
 
 SERVERS = {"grpc": grpc_server.serving, "rest": rest_server.serving}
 QUICK = Retries(first=0.01)
@@ -71,41 +71,62 @@ class TestRetries:
         assert raised.value.code == "UNAVAILABLE"
 
 
+@pytest.fixture
+def allowed(monkeypatch):
+    """Seconds that each call over any transport was allowed, in order."""
+    found = []
+    for module in (grpc_transport, rest_transport):
+        for kind in (name for name in dir(module) if name.endswith("Transport")):
+            perform = getattr(module, kind).perform
+
+            def recording(self, step, timeout, perform=perform):
+                found.append(timeout)
+                return perform(self, step, timeout)
+
+            monkeypatch.setattr(getattr(module, kind), "perform", recording)
+    return found
+
+
 class TestDeadline:
     def test_of_a_slow_answer(self, connect, servables):
         client, images = connect(timeout=0.5), small()
         client.metadata()
-        servables.delay = 3
+        servables.delay = 5
         start = time.monotonic()
         with pytest.raises(ServingError, match="Give a longer timeout") as raised:
             client.sample(images, 2)
-        assert raised.value.code == "DEADLINE_EXCEEDED" and time.monotonic() - start < 2
+        assert raised.value.code == "DEADLINE_EXCEEDED" and time.monotonic() - start < 4
         assert len(servables.predictions()) == 1
 
-    def test_tries_and_waits_are_within_it(self, connect, servables):
-        client, images = connect(timeout=0.6, retries=Retries(100, first=0.2)), small()
+    def test_waits_end_before_it(self, connect, servables):
+        client, images = connect(timeout=2, retries=Retries(100, first=0.5)), small()
         client.metadata()
         servables.faults = ["UNAVAILABLE"] * 100
         start = time.monotonic()
-        with pytest.raises(ServingError, match="UNAVAILABLE.*Tried [1-4] times in 0") as raised:
+        with pytest.raises(ServingError, match="UNAVAILABLE.*Tried [1-4] times in [01]") as raised:
             client.sample(images, 2)
-        assert raised.value.code == "UNAVAILABLE" and time.monotonic() - start < 0.7
+        assert raised.value.code == "UNAVAILABLE" and time.monotonic() - start < 2
 
-    def test_a_second_try_has_what_the_first_one_left(self, connect, servables):
-        client, images = connect(timeout=1.5, retries=QUICK), small()
+    def test_a_second_try_has_what_the_first_one_left(self, connect, servables, allowed):
+        client = connect(timeout=30, retries=QUICK)
         client.metadata()
-        servables.faults, servables.delay = ["UNAVAILABLE"], 1.0
-        start = time.monotonic()
-        with pytest.raises(ServingError, match="Tried 2 times") as raised:
-            client.sample(images, 2)
-        assert raised.value.code == "DEADLINE_EXCEEDED" and time.monotonic() - start < 1.9
+        allowed.clear()
+        servables.faults, servables.delay = ["UNAVAILABLE"], 0.3
+        client.sample(small(), 2)
+        first, second = allowed
+        assert first <= 30 and second <= first - 0.3
 
-    def test_a_stream_may_last_longer(self, connect, servables):
-        client = connect(timeout=1)
+    def test_the_question_for_metadata_counts(self, connect, allowed):
+        connect(timeout=30).sample(small(), 2)
+        metadata, sample = allowed
+        assert sample < metadata <= 30
+
+    def test_each_chunk_of_a_stream_has_its_own(self, connect, servables, allowed):
+        client = connect(timeout=30)
         client.metadata()
-        servables.delay = 0.3
-        chunks = list(client.stream(small(), num_samples=5, chunk=1))
-        assert len(chunks) == 5  # 1.8 s together
+        servables.delay = 0.2
+        assert len(list(client.stream(small(), num_samples=3, chunk=1))) == 3
+        assert allowed[-1] > 29.9  # 0.6 s later than the trunk
 
 
 class TestCombinerOfOnesOwn:

@@ -88,11 +88,11 @@ def test_what_cannot_pass_is_not(ask, bad, code, message):
 def test_one_that_trickles_in_is_late(ask):
     def trickle():
         yield http(200, b"", 1000)
-        for _ in range(60):
+        for _ in range(120):
             time.sleep(0.05)
             yield b" "
 
     start = time.monotonic()
     with pytest.raises(ServingError) as raised:
         ask([trickle()], timeout=0.4)
-    assert raised.value.code == "DEADLINE_EXCEEDED" and time.monotonic() - start < 2
+    assert raised.value.code == "DEADLINE_EXCEEDED" and time.monotonic() - start < 5
