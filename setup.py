@@ -17,6 +17,8 @@ EXTRAS = {
     "cityscapes": ["cityscapesscripts>=2.2.4"],
     # Images and masks of your own in NIfTI and TIFF.
     "formats": ["imagecodecs>=2024.6", "nibabel>=5.2", "tifffile>=2024.6"],
+    # AsyncClient over REST; over gRPC it needs nothing more.
+    "async-rest": ["aiohttp>=3.10"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
     # `probunet serve`: replicas on one machine or a cluster, whose gRPC proxy takes TensorFlow Serving's own servicer.
@@ -29,7 +31,7 @@ EXTRAS["dev"] = sorted({need for needs in EXTRAS.values() for need in needs}) + 
     "pytest>=8",
     "pytest-xdist>=3.6",
     "pyyaml>=6",
-    "trustme>=1.1",
+    "trustme>=1.2",
 ]
 
 setup(
@@ -47,6 +49,8 @@ setup(
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1",
+        # Clients of served models: over gRPC, and over REST.
+        "grpcio>=1.74,<2",
         "keras>=3.15,<3.16",
         "numpy>=2.1,<2.5",
         "pillow>=10.3",
@@ -59,6 +63,7 @@ setup(
         "tensorflow-serving-api>=2.21,<2.22",
         "tensorboard>=2.20,<2.22",
         "tf-keras>=2.21,<2.22",
+        "urllib3>=2,<3",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["probunet = tf_probunet.cli.main:run"]},

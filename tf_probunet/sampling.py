@@ -10,6 +10,7 @@ from PIL import Image
 from tf_probunet import plots
 from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.export.exported import ExportedModel
+from tf_probunet.serving.served_model import ServedModel
 from tf_probunet.staging import disk_errors, stage_folder
 
 # Background black, then colours that are told apart without colour vision; as PNG palette, so that a mask both holds
@@ -79,7 +80,7 @@ def central_crop(image, size):
     return image[top : top + size[0], left : left + size[1]]
 
 
-def sample_to_folder(model: ExportedModel, image_path, output, *, num_samples=16, seed=0, crop_size=None) -> list[Path]:
+def sample_to_folder(model: ExportedModel | ServedModel, image_path, output, *, num_samples=16, seed=0, crop_size=None) -> list[Path]:
     """Draws samples for one image and writes them; the folder appears when all is in it.
 
     Writes sample_00.png .. (palette PNG whose values are the classes), samples.npy [M, H, W] uint8,
@@ -87,7 +88,7 @@ def sample_to_folder(model: ExportedModel, image_path, output, *, num_samples=16
     installed, figure.png.
 
     Args:
-        model: exported model.
+        model: an exported model, in this process or served.
         image_path: PNG or NPY.
         output: folder to make.
         num_samples: M.
@@ -118,11 +119,9 @@ def sample_to_folder(model: ExportedModel, image_path, output, *, num_samples=16
                 case = {"name": Path(image_path).name, "image": image, "segmentations": None, "samples": samples,
                         "probability": probability}
                 present = np.mean([(sample > 0).any() for sample in samples])
-                source = model.manifest.get("data", {}).get("source", "unknown data").split(".")[0]
                 plots.sample_sheet([case], staging / "figure.png", num_samples=8, classes=model.num_classes,
-                                   title=f"{model.manifest['name']} version {model.manifest['version']}: something is "
-                                         f"segmented in {100 * present:.0f} % of {num_samples} samples.\n"
-                                         f"Trained on: {source}")
+                                   title=f"{model.title}: something is segmented in {100 * present:.0f} % of "
+                                         f"{num_samples} samples.\nTrained on: {model.source.split('.')[0]}")
             os.rename(staging, output)
         finally:
             shutil.rmtree(staging, ignore_errors=True)

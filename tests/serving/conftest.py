@@ -1,122 +1,65 @@
-"""What the tests of serving share: a small model in two versions, and `probunet serve` as a process."""
+"""Models behind servers in this process, and clients of both kinds and protocols that are connected to them.
 
-import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+A test file that defines `addresses` itself connects the same clients to another server.
+"""
 
+import contextlib
+
+import grpc_server
+import numpy as np
 import pytest
+import rest_server
+from client_contract import KINDS, LIDC
+from servables import Model, Servables
 
-PROBUNET = (sys.executable, "-c", "from tf_probunet.cli.main import run; run()")
-
-
-@pytest.fixture(scope="session")
-def two_versions(tmp_path_factory):
-    """A folder tiny/1, tiny/2 of two small models whose answers differ; not to be changed. And the Keras models."""
-    import keras
-
-    from tf_probunet.export.saved_model import export
-    from tf_probunet.models import ProbabilisticUNet
-
-    folder, models = tmp_path_factory.mktemp("two_versions"), {}
-    for number in (1, 2):
-        keras.utils.set_random_seed(number)
-        models[number] = ProbabilisticUNet(num_classes=2, channels=(4, 8), latent_dim=3, combiner_channels=(8, 8))
-        models[number].build()
-        export(models[number], folder / "tiny", check_size=(32, 32))
-    return folder, models
+from tf_probunet.export.exported import ExportedModel
 
 
-@pytest.fixture
-def models_folder(tmp_path, two_versions):
-    """A folder of one's own with tiny/1, in which a test may do as it likes."""
-    folder = tmp_path / "saved_models"
-    put_version(two_versions[0] / "tiny" / "1", folder / "tiny" / "1")
-    return folder
-
-
-def put_version(source, target):
-    """Copies a version as an operator should: beside its final name, then renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.with_name(f".{target.name}.copy")
-    shutil.copytree(source, staging)
-    staging.rename(target)
-
-
-class Served:
-    """`probunet serve` as a process of its own, on ports that were free."""
-
-    def __init__(self, folder, *arguments):
-        self.log = Path(folder).parent / f"serve-{time.monotonic_ns()}.log"
-        self.process = subprocess.Popen(
-            [*PROBUNET, "serve", "--saved_models", str(folder), "--port", "0",
-             "--rest_port", "0", "--poll_seconds", "0.2", *arguments],
-            stdout=self.log.open("w"), stderr=subprocess.STDOUT,
-        )
-        found = self.wait_for(r"gRPC on \S+:(\d+).*REST on (https?)://\S+?:(\d+)/", 120)
-        self.port, self.rest_port = int(found[1]), int(found[3])
-        self.grpc, self.rest = f"localhost:{self.port}", f"{found[2]}://localhost:{self.rest_port}"
-
-    def text(self):
-        return self.log.read_text()
-
-    def wait_for(self, pattern, seconds):
-        """The match of a pattern in what the server wrote, once it is there."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            found = re.search(pattern, self.text())
-            if found:
-                return found
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.1)
-        raise AssertionError(f"{pattern!r} did not come; the server wrote:\n{self.text()[-4000:]}")
-
-    def stop(self):
-        """Ends the process as an operator does, and returns its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(60)
-        finally:
-            self.process.kill()
-
-
-@pytest.fixture(name="put_version", scope="session")
-def _put_version():
-    return put_version
-
-
-@pytest.fixture
-def serve():
-    """`Served`, stopped when the test ends."""
-    servers = []
-
-    def start(folder, *arguments):
-        servers.append(Served(folder, *arguments))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
-
-
-@pytest.fixture(scope="session")
-def probunet():
-    """Runs the command in a process of its own; its standard output."""
-    def run(*arguments):
-        return subprocess.run([*PROBUNET, *arguments], capture_output=True, text=True, check=True).stdout
-
-    return run
+def negated(_, outputs):
+    """Version 2: every output has the other sign, so that no mixture of versions goes unseen."""
+    return {name: -value if value.dtype == np.float32 else value for name, value in outputs.items()}
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory, two_versions):
-    """A server of tiny/1 for tests that do not change its folder."""
-    folder = tmp_path_factory.mktemp("served") / "saved_models"
-    put_version(two_versions[0] / "tiny" / "1", folder / "tiny" / "1")
-    server = Served(folder)
-    yield server
-    assert server.stop() == 0, server.text()[-4000:]
+def versions():
+    return {1: Model(LIDC), 2: Model(LIDC, negated)}
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """A version, untrained, whose features are float16."""
+    from tf_probunet.export.saved_model import export
+    from tf_probunet.models import ProbabilisticUNet
+
+    tiny = ProbabilisticUNet(num_classes=2, channels=(4, 8), latent_dim=3, combiner_channels=(8, 8))
+    return export(tiny, tmp_path_factory.mktemp("half") / "lidc", check_size=(16, 16), half_features=True)
+
+
+@pytest.fixture
+def servables(versions):
+    return Servables("lidc", {1: versions[1]}, {"stable": 1})
+
+
+@pytest.fixture
+def addresses(servables):
+    with grpc_server.serving(servables) as grpc_address, rest_server.serving(servables) as rest_address:
+        yield {"grpc": grpc_address, "rest": rest_address}
+
+
+@pytest.fixture(scope="session")
+def model():
+    """The same version in this process."""
+    return ExportedModel(LIDC)
+
+
+@pytest.fixture(params=["grpc", "rest"])
+def protocol(request):
+    return request.param
+
+
+@pytest.fixture(params=list(KINDS))
+def connect(request, addresses, protocol):
+    """A function (**options) that connects to the server; connections end with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda name="lidc", **options: stack.enter_context(
+            KINDS[request.param](addresses[protocol], name, protocol=protocol, **options))

@@ -50,7 +50,7 @@ SUMMARIES = {
     "evaluate": "Measure a run's samples against all graders.",
     "compare": "Train and measure several models alike, and write one page about them.",
     "export": "Write a run as a SavedModel for TensorFlow Serving.",
-    "sample": "Draw segmentations of one image from a SavedModel.",
+    "sample": "Draw segmentations of one image from a SavedModel or from a server.",
     "serve": "Serve exported models as TensorFlow Serving does, by gRPC and REST.",
     "versions list": "List exported versions, their state, figures and labels.",
     "versions verify": "Check every file of exported versions against its manifest.",
@@ -84,6 +84,8 @@ def main(arguments: list[str]) -> int:
             raise flags.Error(f"--{missing[0]} is needed: {values[missing[0]].help}")
         if positional and not getattr(module, "POSITIONAL", False):
             raise flags.Error(f"unexpected argument {positional[0]!r}; flags are written --name value")
+        if hasattr(module, "check"):
+            module.check(values)
     except flags.UnrecognizedFlagError as error:
         known = [f"--{name}" for name in values]
         return _fail(f"{unknown('flag', f'--{error.flagname}', known)}\nSee: probunet {verb} --help", 2)

@@ -47,6 +47,16 @@ class ExportedModel:
         size = self.manifest.get("experiment", {}).get("crop_size")
         return tuple(size) if size else None
 
+    @property
+    def title(self) -> str:
+        """Name and version, for people."""
+        return f"{self.manifest['name']} version {self.manifest['version']}"
+
+    @property
+    def source(self) -> str:
+        """What the model was trained on, for people."""
+        return self.manifest.get("data", {}).get("source", "unknown data")
+
     def sample(self, images, num_samples=16, seed=(0, 0)):
         """Draws segmentation hypotheses.
 

@@ -130,14 +130,21 @@ def shared_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
-def build(args: dict, listen: Listen | None = None, environment: dict | None = None):
-    """The application, for `serve run`, for a RayService and for `probunet serve`.
+def build(args: dict):
+    """The application for `serve run` and for a RayService, which take builders of one argument: see `application`."""
+    return application(args)
+
+
+def application(args: dict, listen: Listen | None = None, environment: dict | None = None):
+    """The application, not yet running.
 
     Args:
         args: saved_models, the folder of all models as each replica sees it; and, where they should differ from their
             defaults, replicas, fields of `Limits`, poll_seconds and threads. Numbers may be texts.
         listen: ports that replicas open themselves.
         environment: variables of the replicas' processes.
+    Raises:
+        ValueError: an argument is unknown, or makes no sense.
     """
     known = {"saved_models": str, "replicas": int, "poll_seconds": float, "threads": int}
     of_limits = {field.name: type(field.default) for field in dataclasses.fields(Limits)}

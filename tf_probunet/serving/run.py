@@ -13,7 +13,7 @@ from pathlib import Path
 import ray
 from ray import serve
 
-from tf_probunet.serving.application import NAME, Listen, build, shared_socket
+from tf_probunet.serving.application import NAME, Listen, application, shared_socket
 from tf_probunet.serving.server.limits import Limits
 from tf_probunet.serving.server.metrics import SHARED
 from tf_probunet.serving.server.tls import ServerTls
@@ -56,8 +56,8 @@ def run(saved_models: str | os.PathLike, *, host="127.0.0.1", port=8500, rest_po
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
         arguments = {"saved_models": str(Path(saved_models).resolve()), "poll_seconds": poll_seconds,
                      "threads": threads, "replicas": replicas, **vars(limits)}
-        handle = serve.run(build(arguments, Listen(host, *ports, tls, lines.address), {SHARED: folder}), name=NAME,
-                           route_prefix=None)
+        ready = application(arguments, Listen(host, *ports, tls, lines.address), {SHARED: folder})
+        handle = serve.run(ready, name=NAME, route_prefix=None)
         names = ", ".join(handle.models.remote().result()) or "no model yet"
         shown = f"[{host}]" if ":" in host else host
         report(f"Serving {names}: gRPC on {shown}:{ports[0]}{' (TLS)' * bool(tls)}, REST on "
