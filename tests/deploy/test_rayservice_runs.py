@@ -67,12 +67,12 @@ def test_ray_serves_by_it(tmp_path):
 
 def wait_for_status(address, process):
     """The model's status, as soon as the proxy knows the application and a replica has its models."""
-    end = time.monotonic() + 180
+    end = time.monotonic() + 300
     while True:
         try:
             with urllib.request.urlopen(address, timeout=30) as response:
                 return json.loads(response.read())
         except (urllib.error.URLError, ConnectionError):
             assert process.poll() is None, "Ray has ended"
-            assert time.monotonic() < end, "no status within 180 seconds"
+            assert time.monotonic() < end, "no status within 300 seconds"
             time.sleep(0.5)
