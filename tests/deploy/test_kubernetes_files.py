@@ -12,7 +12,15 @@ import pytest
 import yaml
 from deploy_files import DEPLOY, ROOT, document, documents, flags, parse
 from manifests import check, config_map, containers, of_kind, pods, resources
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.config import AutoscalingConfig
+from ray.serve.schema import (
+    DeploymentSchema,
+    HTTPOptionsSchema,
+    RayActorOptionsSchema,
+    ServeApplicationSchema,
+    ServeDeploySchema,
+    gRPCOptionsSchema,
+)
 from serving_schemas import BatchingParameters
 
 from tf_probunet.serving import application
@@ -65,7 +73,7 @@ class TestBoth:
         """All but the pod by which an operator fills a volume."""
         for path in (KUBERNETES / folder).rglob("kustomization.yaml"):
             kustomization = document(path)
-            used = {*kustomization.get("resources", ()), *kustomization.get("configurations", ())}
+            used = kustomization.get("resources", ())
             there = {other.name for other in path.parent.glob("*.yaml")} - {"kustomization.yaml", "loader.yaml"}
             assert there == {name for name in used if not name.startswith("..")}
 
@@ -173,6 +181,18 @@ class TestRay:
         (head, *_) = pods([service])
         head["spec"]["containers"].append({"name": "autoscaler", "image": "any", **options})
         kubernetes_validate.validate(head, "1.34", strict=True)
+
+    def test_every_field_of_the_configuration_is_known_to_ray(self, service):
+        """Its schema lets unknown ones pass in places."""
+        config = yaml.safe_load(service["spec"]["serveConfigV2"])
+        (application_config,) = config["applications"]
+        (deployment,) = application_config["deployments"]
+        for given, model in ((config, ServeDeploySchema), (config["http_options"], HTTPOptionsSchema),
+                             (config["grpc_options"], gRPCOptionsSchema), (application_config, ServeApplicationSchema),
+                             (deployment, DeploymentSchema), (deployment["ray_actor_options"], RayActorOptionsSchema),
+                             (deployment["autoscaling_config"], AutoscalingConfig)):
+            assert set(given) <= set(model.model_fields), model.__name__
+            model.model_validate(given)
 
     def test_version_of_ray_is_that_of_the_package(self, service):
         (pinned,) = re.findall(r"ray\[serve\]>=([\d.]+),", (ROOT / "setup.py").read_text())
