@@ -28,10 +28,10 @@ def one(value, rows=1):
     return {"x": np.full((rows, 1), float(value))}
 
 
-def run(scenario, slots=1, rows=4):
+def run(scenario, slots=1):
     async def main():
         with ThreadPoolExecutor(slots) as executor:
-            return await scenario(Batcher(executor, slots, rows))
+            return await scenario(Batcher(executor, slots))
 
     return asyncio.run(main())
 
@@ -40,7 +40,7 @@ def test_who_finds_a_free_slot_goes_at_once_and_those_behind_go_together():
     machine = Machine()
 
     async def scenario(batcher):
-        tasks = [asyncio.create_task(batcher.run("key", machine, one(value))) for value in range(7)]
+        tasks = [asyncio.create_task(batcher.run("key", machine, one(value), 4)) for value in range(7)]
         await asyncio.sleep(0.05)
         assert machine.calls == [[0]]
         machine.open.set()
@@ -55,7 +55,7 @@ def test_only_what_has_the_same_key_goes_together_the_oldest_first():
 
     async def scenario(batcher):
         keys = ["a", "a", "b", "a", "b"]
-        tasks = [asyncio.create_task(batcher.run(key, machine, one(value))) for value, key in enumerate(keys)]
+        tasks = [asyncio.create_task(batcher.run(key, machine, one(value), 4)) for value, key in enumerate(keys)]
         await asyncio.sleep(0.05)
         machine.open.set()
         await asyncio.gather(*tasks)
@@ -69,7 +69,7 @@ def test_requests_of_several_rows_stay_whole_and_one_larger_than_a_batch_goes_al
 
     async def scenario(batcher):
         sizes = [1, 3, 2, 9, 1]
-        tasks = [asyncio.create_task(batcher.run("key", machine, one(value, rows))) for value, rows in enumerate(sizes)]
+        tasks = [asyncio.create_task(batcher.run("key", machine, one(value, rows), 4)) for value, rows in enumerate(sizes)]
         await asyncio.sleep(0.05)
         machine.open.set()
         return [found["y"][:, 0].tolist() for found in await asyncio.gather(*tasks)]
@@ -82,7 +82,7 @@ def test_one_that_fails_does_not_fail_the_others_of_its_batch():
     machine = Machine()
 
     async def scenario(batcher):
-        tasks = [asyncio.create_task(batcher.run("key", machine, one(value))) for value in (0, 1, -1, 3)]
+        tasks = [asyncio.create_task(batcher.run("key", machine, one(value), 4)) for value in (0, 1, -1, 3)]
         await asyncio.sleep(0.05)
         machine.open.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
@@ -97,7 +97,7 @@ def test_who_has_gone_is_not_computed_for():
     machine = Machine()
 
     async def scenario(batcher):
-        tasks = [asyncio.create_task(batcher.run("key", machine, one(value))) for value in range(3)]
+        tasks = [asyncio.create_task(batcher.run("key", machine, one(value), 4)) for value in range(3)]
         await asyncio.sleep(0.05)
         tasks[1].cancel()
         await asyncio.sleep(0)
@@ -112,7 +112,7 @@ def test_several_slots_run_at_the_same_time():
     machine = Machine()
 
     async def scenario(batcher):
-        tasks = [asyncio.create_task(batcher.run("key", machine, one(value))) for value in range(2)]
+        tasks = [asyncio.create_task(batcher.run("key", machine, one(value), 4)) for value in range(2)]
         await asyncio.sleep(0.1)
         assert machine.calls == [[0], [1]]
         machine.open.set()

@@ -127,3 +127,20 @@ def test_floats_are_written_so_that_the_same_float_is_read(encoded):
     found = json.loads(reply)["outputs"]
     for name, value in ask(encoded, "trunk", images=values).items():
         np.testing.assert_array_equal(np.array(found[name], value.dtype), value)
+
+
+def test_merged_requests_stay_within_the_limits_of_one(two_versions):
+    handler = handler_of(two_versions[0], pixels=4096, sample_pixels=8192, batch_rows=16)
+    asked = []
+    run = handler.batcher.run
+
+    async def remember(key, call, inputs, rows):
+        asked.append(rows)
+        return await run(key, call, inputs, rows)
+
+    handler.batcher.run = remember
+    ask(handler, "trunk", images=images(1, 32, 32))
+    ask(handler, "trunk", images=images(2, 32, 32))
+    ask(handler, "trunk", images=images(1, 8, 8))
+    ask(handler, images=images(1, 32, 32), noise=noise(1, 4))
+    assert asked == [4, 4, 16, 2]

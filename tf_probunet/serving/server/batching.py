@@ -1,44 +1,56 @@
 """Merges requests that wait for the same thing into one call, without making any wait for company."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 
 import numpy as np
 
 
+@dataclasses.dataclass(frozen=True)
+class _Waiting:
+    key: Hashable
+    call: Callable
+    inputs: dict[str, np.ndarray]
+    rows: int
+    future: asyncio.Future
+
+
 class Batcher:
     """Runs calls in threads, as many at once as there are slots.
 
     A request that finds a free slot is run at once. Those that come while all slots are taken wait, and when one is
-    free, all that wait for the same key go in one call, up to `rows` along dimension 0, the oldest first.
+    free, all that wait for the same key go in one call, the oldest first.
 
     Args:
         executor: threads for the calls.
         slots: calls at once.
-        rows: of one call; a single request may have more.
     """
 
-    def __init__(self, executor: Executor, slots: int, rows: int):
-        self.executor, self.free, self.rows = executor, slots, rows
-        self.waiting: list[tuple[Hashable, Callable, dict, asyncio.Future]] = []
+    def __init__(self, executor: Executor, slots: int):
+        self.executor, self.free = executor, slots
+        self.waiting: list[_Waiting] = []
 
-    async def run(self, key: Hashable, call: Callable, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    async def run(self, key: Hashable, call: Callable, inputs: dict[str, np.ndarray], rows: int):
         """`call(inputs)`, perhaps together with others.
 
         Args:
             key: requests of equal key may be merged: same function, same shapes but for dimension 0.
             call: takes and returns arrays by name, all with the same dimension 0.
             inputs: arrays of this request.
+            rows: along dimension 0 that a merged call may have; a single request may have more.
+        Returns:
+            arrays by name.
         """
         future = asyncio.get_running_loop().create_future()
-        self.waiting.append((key, call, inputs, future))
+        self.waiting.append(_Waiting(key, call, inputs, rows, future))
         self._dispatch()
         return await future
 
     def _dispatch(self):
         while self.free and self.waiting:
-            self.waiting = [entry for entry in self.waiting if not entry[3].done()]  # the caller has gone
+            self.waiting = [entry for entry in self.waiting if not entry.future.done()]  # the caller has gone
             if not self.waiting:
                 return
             batch = self._take()
@@ -47,10 +59,11 @@ class Batcher:
             task.add_done_callback(lambda done, batch=batch: self._finish(done, batch))
 
     def _take(self):
-        key, rows, batch, left = self.waiting[0][0], 0, [], []
+        """The oldest request, and those behind it that may go with it."""
+        first, rows, batch, left = self.waiting[0], 0, [], []
         for entry in self.waiting:
-            size = _rows(entry[2])
-            if entry[0] == key and (not batch or rows + size <= self.rows):
+            size = _rows(entry.inputs)
+            if entry.key == first.key and (not batch or rows + size <= first.rows):
                 batch.append(entry)
                 rows += size
             else:
@@ -60,13 +73,13 @@ class Batcher:
 
     def _finish(self, done, batch):
         self.free += 1
-        for (_, _, _, future), result in zip(batch, done.result()):
-            if future.done():
+        for entry, result in zip(batch, done.result()):
+            if entry.future.done():
                 continue
             if isinstance(result, Exception):
-                future.set_exception(result)
+                entry.future.set_exception(result)
             else:
-                future.set_result(result)
+                entry.future.set_result(result)
         self._dispatch()
 
 
@@ -76,20 +89,20 @@ def _rows(inputs):
 
 def _call_merged(batch) -> list[dict[str, np.ndarray] | Exception]:
     """For each request of a batch its outputs, or what went wrong; one that fails does not fail the others."""
-    calls, requests = [entry[1] for entry in batch], [entry[2] for entry in batch]
+    requests = [entry.inputs for entry in batch]
     if len(batch) > 1:
         try:
-            outputs = calls[0]({name: np.concatenate([inputs[name] for inputs in requests]) for name in requests[0]})
+            outputs = batch[0].call({name: np.concatenate([inputs[name] for inputs in requests]) for name in requests[0]})
             ends = np.cumsum([_rows(inputs) for inputs in requests])
             return [{name: value[end - _rows(inputs): end] for name, value in outputs.items()}
                     for end, inputs in zip(ends, requests)]
         except Exception:  # noqa: BLE001  whose fault it was shows when each runs alone
             pass
-    return [_outcome(call, inputs) for call, inputs in zip(calls, requests)]
+    return [_outcome(entry) for entry in batch]
 
 
-def _outcome(call, inputs):
+def _outcome(entry):
     try:
-        return call(inputs)
+        return entry.call(entry.inputs)
     except Exception as error:  # noqa: BLE001  it is raised where the request waits
         return error

@@ -20,6 +20,7 @@ from tf_probunet.serving.server.tensors import shape_text, to_numpy, to_proto, t
 
 DEFAULT_SIGNATURE = "serving_default"
 SIGNATURE_DEF = "signature_def"
+MOST_IMAGES = 4096  # of one request
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -35,7 +36,7 @@ class Handler:
     def __init__(self, catalogue: Catalogue, limits: Limits = Limits(), threads: int | None = None):
         self.catalogue, self.limits = catalogue, limits
         threads = threads or max(2, len(os.sched_getaffinity(0)))
-        self.batcher = Batcher(ThreadPoolExecutor(threads, "model"), threads, limits.batch_rows)
+        self.batcher = Batcher(ThreadPoolExecutor(threads, "model"), threads)
 
     async def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         """Runs a signature.
@@ -69,10 +70,11 @@ class Handler:
         Raises:
             Refusal: INVALID_ARGUMENT, where the inputs do not fit each other or a limit.
         """
-        self._check_together(version, inputs)
+        of_a_row = self._check_together(version, inputs)
+        rows = max(1, min(self.limits.batch_rows, int(1 / of_a_row)))
         key = (id(version), signature, *((name, value.shape[1:]) for name, value in sorted(inputs.items())))
         try:
-            return await self.batcher.run(key, lambda merged: version.run(signature, merged), inputs)
+            return await self.batcher.run(key, lambda merged: version.run(signature, merged), inputs, rows)
         except tf.errors.OpError as error:
             code = "INVALID_ARGUMENT" if isinstance(error, tf.errors.InvalidArgumentError) else "INTERNAL"
             raise Refusal(code, f"Signature {signature}: {reason(error.message)}.") from error
@@ -121,9 +123,10 @@ class Handler:
     def max_elements(self, spec) -> int:
         """What an input may hold: pixels times channels of an image, samples times dimensions of latents."""
         last = max(spec.shape[-1], 1) if spec.shape else 1
-        return last * (self.limits.pixels if len(spec.shape) == 4 else self.limits.samples * self.limits.batch_rows * 64)
+        return last * {4: self.limits.pixels, 3: self.limits.samples * MOST_IMAGES}.get(len(spec.shape), MOST_IMAGES)
 
-    def _check_together(self, version, inputs):
+    def _check_together(self, version, inputs) -> float:
+        """Which share of what one request may ask for each of its rows takes."""
         rows = {name: len(value) for name, value in inputs.items()}
         if len(set(rows.values())) > 1:
             told = ", ".join(f"{name} {shape_text(value.shape)}" for name, value in inputs.items())
@@ -154,6 +157,8 @@ class Handler:
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise Refusal("INVALID_ARGUMENT", f"Input {name} holds {np.count_nonzero(~np.isfinite(value)):,} values "
                               "that are NaN or infinite.")
+        share = max(pixels / self.limits.pixels, pixels * num_samples / self.limits.sample_pixels)
+        return max(share, 1e-9) / next(iter(rows.values()))
 
 
 def reason(message: str) -> str:

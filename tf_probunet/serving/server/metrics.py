@@ -1,6 +1,7 @@
 """What a server counts and times, in Prometheus's format."""
 
 import os
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
@@ -16,6 +17,7 @@ class Metrics:
     """
 
     def __init__(self):
+        _forget_the_dead()
         self.registry = registry = CollectorRegistry()
         self.requests = Counter("tf_probunet_requests", "Requests by outcome", ["protocol", "method", "code"],
                                 registry=registry)
@@ -43,3 +45,11 @@ class Metrics:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)
         return generate_latest(registry)
+
+
+def _forget_the_dead():
+    """A process that was killed has no requests in flight any more."""
+    for path in Path(os.environ.get(SHARED, os.devnull)).glob("gauge_live*_*.db"):
+        pid = path.stem.rsplit("_", 1)[1]
+        if not Path(f"/proc/{pid}").exists():
+            multiprocess.mark_process_dead(pid)
