@@ -10,5 +10,6 @@ def prepare() -> None:
     Ray's internal ports listen on every interface; with the token that is made here nobody else can use them.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent anywhere
+    os.environ["RAY_worker_niceness"] = "0"  # replicas are no background work
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
