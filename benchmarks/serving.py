@@ -267,7 +267,7 @@ def modes(folder, model):
 
 
 def swap(folder, model):
-    """The seven parts of the time: version 1; 2 comes; 2; a broken 3 comes; 2; 2 and 3 go, so 1 comes back; 1."""
+    """Four parts of the time: version 1; then 2 has come; then a broken 3 too; then 2 and 3 are gone, and 1 is back."""
     versions = Path(folder) / model
     with Server(folder) as server, Callers(server.address, 8, request(model, "trunk", images=image(64))) as running:
         part, marks = FLAGS.swap_seconds / 4, []
@@ -296,7 +296,8 @@ def swap(folder, model):
     for number in (2, 3):
         shutil.rmtree(versions / f".{number}.gone")
     return {
-        "seconds": running.seconds, "replies": len(running.latencies), "errors": dict(collections.Counter(running.errors)),
+        "seconds": running.seconds, "replies": len(running.latencies),
+        "errors": dict(collections.Counter(running.errors)),
         "versions_in_order": sorted(set(changes), key=changes.index), "last_version": int(order[-1]),
         "quiet": percentiles(quiet), "while_a_version_comes": percentiles(swapping),
         "p99_ratio": np.percentile(swapping, 99) / np.percentile(quiet, 99),

@@ -1,4 +1,4 @@
-"""The same application behind Ray's own proxies, as on a cluster: a stub written for TensorFlow Serving does not notice."""
+"""The same application behind Ray's own proxies, as on a cluster: stubs made for TensorFlow Serving do not notice."""
 
 import json
 import socket

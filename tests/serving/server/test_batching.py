@@ -69,7 +69,8 @@ def test_requests_of_several_rows_stay_whole_and_one_larger_than_a_batch_goes_al
 
     async def scenario(batcher):
         sizes = [1, 3, 2, 9, 1]
-        tasks = [asyncio.create_task(batcher.run("key", machine, one(value, rows), 4)) for value, rows in enumerate(sizes)]
+        tasks = [asyncio.create_task(batcher.run("key", machine, one(value, rows), 4))
+                 for value, rows in enumerate(sizes)]
         await asyncio.sleep(0.05)
         machine.open.set()
         return [found["y"][:, 0].tolist() for found in await asyncio.gather(*tasks)]

@@ -58,8 +58,8 @@ def test_limits_say_what_they_are_and_what_to_do(two_versions):
     handler = handler_of(two_versions[0], pixels=4096, samples=8, sample_pixels=8192, message_bytes=100_000)
     assert set(ask(handler, images=images(2, 32, 32), noise=noise(2, 4))) == {"segmentations", "probabilities"}
     told = refusal(ask, handler, "trunk", images=images(5, 32, 32))
-    assert told == ("INVALID_ARGUMENT: Input images of shape [5,32,32,1] holds 5,120 values; this server takes 4,096 at "
-                    "most. Send fewer images at once.")
+    assert told == ("INVALID_ARGUMENT: Input images of shape [5,32,32,1] holds 5,120 values; this server takes 4,096 "
+                    "at most. Send fewer images at once.")
     assert "draws 8 samples a request at most. Received: 9" in refusal(ask, handler, images=images(1, 32, 32),
                                                                       noise=noise(1, 9))
     assert "8 samples of 2,048 pixels are 16,384; this server draws 8,192" in refusal(
@@ -67,8 +67,8 @@ def test_limits_say_what_they_are_and_what_to_do(two_versions):
     assert "The reply would be" in refusal(ask, handler, "trunk", images=images(4, 32, 32))
 
 
-@pytest.mark.parametrize("fields, words", [({"pixels": 0}, "pixels must be above 0"), ({"seconds": float("nan")}, "seconds"),
-                                           ({"message_bytes": 2**31}, "below 2 GiB")])
+@pytest.mark.parametrize("fields, words", [({"pixels": 0}, "pixels must be above 0"),
+                                           ({"seconds": float("nan")}, "seconds"), ({"message_bytes": 2**31}, "below 2 GiB")])
 def test_limits_that_make_no_sense_are_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         Limits(**fields)
@@ -96,7 +96,8 @@ def test_what_is_no_png_or_lies_about_its_size_is_refused_before_it_is_decoded(e
 def test_features_as_float16_go_out_and_come_back(encoded):
     trunk = ask(encoded, "trunk", images=images(1, 32, 32))
     assert trunk["features"].dtype == np.float16
-    assert ask(encoded, "combiner", features=trunk["features"], latents=noise(1, 2))["logits"].shape == (1, 2, 32, 32, 2)
+    combined = ask(encoded, "combiner", features=trunk["features"], latents=noise(1, 2))
+    assert combined["logits"].shape == (1, 2, 32, 32, 2)
     assert "type half. Received: float" in refusal(ask, encoded, "combiner", latents=noise(1, 2),
                                                    features=trunk["features"].astype(np.float32))
 

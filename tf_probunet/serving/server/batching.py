@@ -92,7 +92,8 @@ def _call_merged(batch) -> list[dict[str, np.ndarray] | Exception]:
     requests = [entry.inputs for entry in batch]
     if len(batch) > 1:
         try:
-            outputs = batch[0].call({name: np.concatenate([inputs[name] for inputs in requests]) for name in requests[0]})
+            names = requests[0]
+            outputs = batch[0].call({name: np.concatenate([inputs[name] for inputs in requests]) for name in names})
             ends = np.cumsum([_rows(inputs) for inputs in requests])
             return [{name: value[end - _rows(inputs): end] for name, value in outputs.items()}
                     for end, inputs in zip(ends, requests)]

@@ -142,7 +142,7 @@ class Catalogue:
             try:
                 self.refresh()
             except Exception:  # noqa: BLE001  whatever it is, the versions that are loaded go on serving
-                self.logger.exception("the folder of models could not be read", extra={"folder": self.saved_models.name})
+                self.logger.exception("the folder of models could not be read")
 
     def _candidates(self) -> dict[str, tuple[list[int], float]]:
         """By model, the versions that may be served, the best first, and how many of them are to be."""

@@ -155,8 +155,8 @@ class Handler:
                           "most. Ask for fewer samples or images at once.")
         for name, value in inputs.items():
             if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise Refusal("INVALID_ARGUMENT", f"Input {name} holds {np.count_nonzero(~np.isfinite(value)):,} values "
-                              "that are NaN or infinite.")
+                wrong = np.count_nonzero(~np.isfinite(value))
+                raise Refusal("INVALID_ARGUMENT", f"Input {name} holds {wrong:,} values that are NaN or infinite.")
         share = max(pixels / self.limits.pixels, pixels * num_samples / self.limits.sample_pixels)
         return max(share, 1e-9) / next(iter(rows.values()))
 
@@ -165,7 +165,7 @@ def reason(message: str) -> str:
     """What TensorFlow says went wrong in a graph, without where in the graph.
 
     Example:
-        >>> reason("Graph execution error:\\n\\nDetected at node x\\n\\nassertion failed: [too small] [Condition x >= 0]")
+        >>> reason("Graph execution error:\\n\\nDetected at x\\n\\nassertion failed: [too small] [Condition x >= 0]")
         'too small'
     """
     found = re.search(r"assertion failed: \[([^\]]*)\]", message)
@@ -207,7 +207,8 @@ def check_names(found, specs) -> None:
     """Raises a `Refusal` unless exactly the inputs of a signature are there."""
     extra, missing = sorted(set(found) - set(specs)), sorted(set(specs) - set(found))
     if extra or missing:
-        described = ", ".join(f"{name} {type_name(spec.dtype)} {shape_text(spec.shape)}" for name, spec in specs.items())
+        described = ", ".join(f"{name} {type_name(spec.dtype)} {shape_text(spec.shape)}"
+                              for name, spec in specs.items())
         raise Refusal("INVALID_ARGUMENT", f"input size does not match signature: {len(found)} received, {len(specs)} "
                       f"expected. Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}. "
                       f"Expected: {described}.")

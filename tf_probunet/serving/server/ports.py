@@ -18,7 +18,8 @@ from tf_probunet.serving.server.tls import ServerTls
 from tf_probunet.serving.status_codes import HTTP_STATUS
 
 SERVICES = {  # methods that are answered, and those of which these models are no subject
-    "tensorflow.serving.PredictionService": (("Predict", "GetModelMetadata"), ("Classify", "Regress", "MultiInference")),
+    "tensorflow.serving.PredictionService": (("Predict", "GetModelMetadata"),
+                                             ("Classify", "Regress", "MultiInference")),
     "tensorflow.serving.ModelService": (("GetModelStatus",), ("HandleReloadConfigRequest",)),
 }
 METRICS_PATH, HEALTH_PATH = "/monitoring/prometheus/metrics", "/healthz"

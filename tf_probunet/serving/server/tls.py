@@ -42,7 +42,8 @@ class ServerTls:
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """For a port of a gRPC server."""
         read = [Path(path).read_bytes() if path else None for path in (self.key, self.certificate, self.client_ca)]
-        return grpc.ssl_server_credentials([(read[0], read[1])], read[2], require_client_auth=self.client_ca is not None)
+        return grpc.ssl_server_credentials([(read[0], read[1])], read[2],
+                                           require_client_auth=self.client_ca is not None)
 
     def uvicorn_arguments(self) -> dict:
         """For `uvicorn.Config`."""
