@@ -103,7 +103,7 @@ def _reserve(host, port):
             number = probe.getsockname()[1]
         bound = shared_socket(host, number)
     except OSError as error:
-        told = f"Port {port} of {host} cannot be opened: {error.strerror}. Choose another --port or --rest_port, or stop"
-        raise OSError(error.errno, f"{told} what has it") from error
+        told = f"Port {port} of {host} cannot be opened: {error.strerror}. Choose another --port or --rest_port"
+        raise OSError(error.errno, f"{told}, or stop what has it") from error
     with bound:  # bound but not listening: connections go to the replicas
         yield bound

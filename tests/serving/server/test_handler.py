@@ -68,7 +68,8 @@ def test_limits_say_what_they_are_and_what_to_do(two_versions):
 
 
 @pytest.mark.parametrize("fields, words", [({"pixels": 0}, "pixels must be above 0"),
-                                           ({"seconds": float("nan")}, "seconds"), ({"message_bytes": 2**31}, "below 2 GiB")])
+                                           ({"seconds": float("nan")}, "seconds"),
+                                           ({"message_bytes": 2**31}, "below 2 GiB")])
 def test_limits_that_make_no_sense_are_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         Limits(**fields)
