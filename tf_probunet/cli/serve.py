@@ -5,6 +5,7 @@ from absl import flags
 from tf_probunet.cli import common
 
 USAGE = "--saved_models DIR [--port 8500] [--rest_port 8501] [--host 127.0.0.1] [--tls_certificate FILE --tls_key FILE]"
+USES_TENSORFLOW = False  # replicas do
 FLAGS = common.make_flags()
 flags.DEFINE_string("saved_models", None, "folder with NAME/VERSION as probunet export writes them; every NAME is a "
                     "model", flag_values=FLAGS)

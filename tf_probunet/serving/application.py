@@ -10,13 +10,10 @@ import dataclasses
 import logging
 import socket
 
-try:
-    from ray import serve
-    from ray.serve.grpc_util import RayServegRPCContext
-    from starlette.requests import Request
-    from starlette.responses import Response
-except ImportError as error:
-    raise ImportError("Serving needs Ray Serve: pip install 'tf_probunet[serving]'.") from error
+from ray import serve
+from ray.serve.grpc_util import RayServegRPCContext
+from starlette.requests import Request
+from starlette.responses import Response
 
 from tf_probunet.serving.logs import log_to
 from tf_probunet.serving.server.limits import Limits

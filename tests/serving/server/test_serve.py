@@ -249,3 +249,13 @@ def test_a_folder_without_models_is_told_so(tmp_path):
     command = [*PROBUNET, "serve", "--saved_models", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1 and "holds no model" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_without_its_extra_the_command_names_it(tmp_path, two_versions):
+    code = ("import importlib.util, sys; find = importlib.util.find_spec\n"
+            "importlib.util.find_spec = lambda name, *rest: None if name == 'ray' else find(name, *rest)\n"
+            "from tf_probunet.cli.main import run; run()")
+    result = subprocess.run([sys.executable, "-c", code, "serve", "--saved_models", str(two_versions[0])],
+                            capture_output=True, text=True)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "probunet serve needs ray: pip install 'tf_probunet[serving]'" in result.stderr
