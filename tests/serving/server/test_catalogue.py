@@ -125,6 +125,36 @@ def test_labels_move_with_the_file_and_a_damaged_file_changes_nothing(catalogue,
     assert sum("models.config is not followed" in record.message for record in caplog.records) == 1
 
 
+def test_a_label_stays_where_it_is_until_the_version_that_it_is_to_name_answers(catalogue, tmp_path):
+    put(tmp_path, "lung", 1)
+    put(tmp_path, "lung", 2, "broken")
+    configure(tmp_path, "all {}", "version_labels { key: 'stable' value: 1 }")
+    catalogue.refresh()
+    configure(tmp_path, "all {}", "version_labels { key: 'stable' value: 2 }")
+    catalogue.refresh()
+    assert catalogue.find("lung", label="stable") == "lung/1"
+    (tmp_path / "lung" / "2" / "file").write_text("mended")
+    catalogue.refresh()
+    assert catalogue.find("lung", label="stable") == "lung/2"
+    configure(tmp_path, "all {}")
+    catalogue.refresh()
+    with pytest.raises(Refusal, match="label: stable"):
+        catalogue.find("lung", label="stable")
+
+
+def test_what_is_coming_is_what_will_be_loaded(catalogue, tmp_path):
+    put(tmp_path, "lung", 1)
+    catalogue.refresh()
+    put(tmp_path, "lung", 2)
+    assert catalogue.is_coming("lung", 2)
+    assert not catalogue.is_coming("lung", 1), "it is the newest that will be served"
+    for other in (("lung", 3), ("other", 2), ("..", 1), ("lung", None), ("lung", None, "stable")):
+        assert not catalogue.is_coming(*other)
+    put(tmp_path, "lung", 3, "broken")
+    catalogue.refresh()
+    assert not catalogue.is_coming("lung", 3), "it was refused"
+
+
 def test_codes_are_tensorflow_servings(catalogue, tmp_path):
     put(tmp_path, "lung", 1)
     configure(tmp_path, "all {}", "version_labels { key: 'next' value: 2 }")

@@ -1,6 +1,7 @@
 """Limits, and inputs that fit their own description but not each other or the model."""
 
 import asyncio
+import shutil
 
 import numpy as np
 import pytest
@@ -146,3 +147,23 @@ def test_merged_requests_stay_within_the_limits_of_one(two_versions):
     ask(handler, "trunk", images=images(1, 8, 8))
     ask(handler, images=images(1, 32, 32), noise=noise(1, 4))
     assert asked == [4, 4, 16, 2]
+
+
+def test_a_request_for_a_version_that_another_replica_has_announced_waits_for_it(two_versions, models_folder):
+    handler = handler_of(models_folder)
+
+    async def ask_early():
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = "tiny", "trunk"
+        request.model_spec.version.value = 2
+        request.inputs["images"].CopyFrom(tf.make_tensor_proto(images(1, 32, 32)))
+        with pytest.raises(Refusal, match="could not find version 2"):
+            await handler.predict(request)
+        shutil.copytree(two_versions[0] / "tiny" / "2", models_folder / "tiny" / "2")
+        asked = asyncio.create_task(handler.predict(request))
+        await asyncio.sleep(0.3)
+        assert not asked.done()
+        await asyncio.to_thread(handler.catalogue.refresh)
+        return await asked
+
+    assert asyncio.run(ask_early()).model_spec.version.value == 2

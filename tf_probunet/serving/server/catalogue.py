@@ -60,7 +60,8 @@ class Catalogue:
 
     def refresh(self) -> None:
         """Brings what is loaded to what the folder says now; returns when that is done."""
-        candidates = self._candidates()
+        config = self._read_config()
+        candidates = self._candidates(config)
         wanted, answered = set(), set()
         for model, (numbers, count) in candidates.items():
             for number in numbers:
@@ -70,6 +71,7 @@ class Catalogue:
                     count -= 1
                     if not count:
                         break
+        self.labels = {entry.name: self._labels(entry) for entry in config.model_config_list.config}
         for key, state in list(self.states.items()):
             # What is to go serves on while nothing of its model can take its place, unless all of it has gone.
             needed = state.state == AVAILABLE and key[0] in candidates and key[0] not in answered
@@ -144,14 +146,33 @@ class Catalogue:
             except Exception:  # noqa: BLE001  whatever it is, the versions that are loaded go on serving
                 self.logger.exception("the folder of models could not be read")
 
-    def _candidates(self) -> dict[str, tuple[list[int], float]]:
+    def is_coming(self, model: str, number: int | None = None, label: str | None = None) -> bool:
+        """Whether a version that is not available yet will be as soon as this process has loaded it, as another may
+        have done already."""
+        number = self.labels.get(model, {}).get(label) if label is not None else number
+        state = self.states.get((model, number))
+        if number is None or (state is not None and state.state == END):
+            return False
+        numbers, count = self._candidates(self._read_config()).get(model, ([], 0))
+        return number in numbers[: int(min(count, len(numbers)))]
+
+    def _candidates(self, config) -> dict[str, tuple[list[int], float]]:
         """By model, the versions that may be served, the best first, and how many of them are to be."""
-        config = self._read_config()
         policies = {entry.name: entry.model_version_policy for entry in config.model_config_list.config}
-        self.labels = {entry.name: dict(entry.version_labels) for entry in config.model_config_list.config}
         folders = sorted(path for path in self.saved_models.iterdir() if path.is_dir() and path.name[0] != ".")
         found = {path.name: _by_policy(version_numbers(path), policies.get(path.name)) for path in folders}
         return {name: chosen for name, chosen in found.items() if chosen[0]}
+
+    def _labels(self, entry) -> dict[str, int]:
+        """A model's labels; one moves when the version that it is to name answers, as in TensorFlow Serving."""
+        before = self.labels.get(entry.name, {})
+
+        def answers(number):
+            state = self.states.get((entry.name, number))
+            return state is not None and state.state == AVAILABLE
+
+        return {label: before[label] if not answers(number) and answers(before.get(label)) else number
+                for label, number in entry.version_labels.items()}
 
     def _read_config(self):
         """models.config; the last that could be read where it was damaged since."""

@@ -1,5 +1,6 @@
 """Answers requests of TensorFlow Serving's protocol from the models of a catalogue."""
 
+import asyncio
 import os
 import re
 import struct
@@ -21,6 +22,7 @@ from tf_probunet.serving.server.tensors import shape_text, to_numpy, to_proto, t
 DEFAULT_SIGNATURE = "serving_default"
 SIGNATURE_DEF = "signature_def"
 MOST_IMAGES = 4096  # of one request
+WAIT = 0.1  # seconds between two looks whether a version has come
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -44,7 +46,8 @@ class Handler:
         Raises:
             Refusal: with the codes of TensorFlow Serving.
         """
-        version, signature = self.find(request.model_spec), request.model_spec.signature_name or DEFAULT_SIGNATURE
+        version = await self.find(request.model_spec)
+        signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
         specs = self.inputs_of(version, signature)
         check_names(request.inputs, specs)
         inputs = {name: to_numpy(name, request.inputs[name], spec.dtype, spec.shape, self.max_elements(spec))
@@ -87,7 +90,7 @@ class Handler:
             if field != SIGNATURE_DEF:
                 raise Refusal("INVALID_ARGUMENT", f"Metadata field {field} is not supported. Expected: "
                               f"{SIGNATURE_DEF}.")
-        version = self.find(request.model_spec)
+        version = await self.find(request.model_spec)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         response.model_spec.CopyFrom(spec_of(version))
         signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -105,9 +108,20 @@ class Handler:
                 found.status.error_code, found.status.error_message = 2, state.error  # UNKNOWN
         return response
 
-    def find(self, spec: model_pb2.ModelSpec) -> LoadedVersion:
-        """The version that a request names."""
-        return self.catalogue.find(**chosen(spec))
+    async def find(self, spec: model_pb2.ModelSpec) -> LoadedVersion:
+        """The version that a request names; waits for one that another replica may have announced already.
+
+        Raises:
+            Refusal: see `Catalogue.find`.
+        """
+        wanted = chosen(spec)
+        while True:
+            try:
+                return self.catalogue.find(**wanted)
+            except Refusal as refusal:
+                if refusal.code != "NOT_FOUND" or not self.catalogue.is_coming(**wanted):
+                    raise
+            await asyncio.sleep(WAIT)
 
     def inputs_of(self, version: LoadedVersion, signature: str):
         """What a signature takes, by name.

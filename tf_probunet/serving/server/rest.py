@@ -64,7 +64,7 @@ async def predict(handler: Handler, spec: model_pb2.ModelSpec, body: bytes) -> t
     """Runs a signature on JSON in row format ("instances") or column format ("inputs")."""
     # In threads: JSON of megabytes takes long enough for others to notice.
     content = await asyncio.to_thread(_parse, body)
-    signature, version = content.get("signature_name", DEFAULT_SIGNATURE), handler.find(spec)
+    signature, version = content.get("signature_name", DEFAULT_SIGNATURE), await handler.find(spec)
     if not isinstance(signature, str):
         raise Refusal("INVALID_ARGUMENT", "'signature_name' key must be a string value.")
     signature = signature or DEFAULT_SIGNATURE
