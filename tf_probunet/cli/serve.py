@@ -1,8 +1,11 @@
 """probunet serve"""
 
+import dataclasses
+
 from absl import flags
 
 from tf_probunet.cli import common
+from tf_probunet.serving.server.limits import Limits
 
 USAGE = "--saved_models DIR [--port 8500] [--rest_port 8501] [--host 127.0.0.1] [--tls_certificate FILE --tls_key FILE]"
 USES_TENSORFLOW = False  # replicas do
@@ -28,7 +31,7 @@ for _name, _help in {
     "queued_requests": "waiting for a replica", "seconds": "for one request",
 }.items():
     _define = flags.DEFINE_float if _name == "seconds" else flags.DEFINE_integer
-    _define(f"max_{_name}", None, f"limit: {_help}", flag_values=FLAGS)
+    _define(f"max_{_name}", getattr(Limits(), _name), f"limit: {_help}", flag_values=FLAGS)
 REQUIRED = ("saved_models",)
 
 
@@ -39,12 +42,9 @@ def main(values, _):
     model_names(values.saved_models)  # before the seconds that Ray takes
     ray_environment.prepare()  # before the imports below bring Ray
     from tf_probunet.serving.run import run
-    from tf_probunet.serving.server.limits import Limits
     from tf_probunet.serving.server.tls import ServerTls
 
-    given = {name.removeprefix("max_"): values[name].value for name in values
-             if name.startswith("max_") and values[name].value is not None}
-    limits = Limits(**given)
+    limits = Limits(**{field.name: values[f"max_{field.name}"].value for field in dataclasses.fields(Limits)})
     tls = None
     if values.tls_certificate or values.tls_key or values.tls_client_ca:
         tls = ServerTls(values.tls_certificate, values.tls_key, values.tls_client_ca)
