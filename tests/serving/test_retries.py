@@ -60,7 +60,7 @@ def test_which_codes_are_tried_again(clock, code):
         tried_again = Retries().delay(error, 1, Deadline(60, clock)) > 0
     except ServingError as raised:
         assert raised is error
-    assert tried_again == (code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"))
+    assert tried_again == (code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"))
 
 
 def test_what_is_too_large_stays_so(clock):

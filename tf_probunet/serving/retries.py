@@ -1,7 +1,7 @@
 """Which failed calls are made again, when, and when no longer. Pure arithmetic: who waits is not said here.
 
 Every call may be repeated: randomness is an input, so the same request has the same answer. Worth repeating are those
-that another moment may serve: no server there (yet), a replica that was stopped, a full queue.
+that another moment may serve: no server there (yet), a replica that was or is being stopped, a full queue.
 """
 
 import dataclasses
@@ -10,7 +10,8 @@ import time
 
 from tf_probunet.serving.errors import ServingError, is_too_large
 
-RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+# CANCELLED is what gRPC makes of a call that comes while a server closes its port; nobody else cancels ours.
+RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED")
 
 
 class Deadline:

