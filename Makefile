@@ -37,7 +37,7 @@ demo: $(VENV)/installed
 	@echo "  $(DEMO)/saved_models/phantom ready for TensorFlow Serving"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest tests -n $$(( $$(nproc) + 1 )) --dist loadfile --no-loadscope-reorder  # one more: some wait
+	$(BIN)/python -m pytest tests -n auto --dist loadfile --no-loadscope-reorder
 
 benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/speed.py --output benchmarks/results/speed_$$(nproc)_cores.json
