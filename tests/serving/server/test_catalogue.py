@@ -153,6 +153,8 @@ def test_what_is_coming_is_what_will_be_loaded(catalogue, tmp_path):
     put(tmp_path, "lung", 3, "broken")
     catalogue.refresh()
     assert not catalogue.is_coming("lung", 3), "it was refused"
+    shutil.rmtree(tmp_path)
+    assert not catalogue.is_coming("lung", 4), "nothing comes out of a folder that is gone"
 
 
 def test_codes_are_tensorflow_servings(catalogue, tmp_path):

@@ -62,8 +62,8 @@ class Opened:
         return response.status, response.read()
 
     def close(self):
-        self.channel.close()
         self.wait(self.ports.close())
+        self.channel.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
 
 
@@ -114,6 +114,24 @@ def test_the_servers_own_time_limit_holds_where_the_caller_sets_none(narrow):
     assert narrow.predict(request(), timeout=None) == ("DEADLINE_EXCEEDED", "No reply within 1 seconds.")
     assert time.monotonic() - begin < 1.8
     assert narrow.post(json.dumps({"signature_name": "trunk", "instances": [[[[0.0]] * 2] * 2]}))[0] == 504
+
+
+def test_who_comes_while_it_stops_is_told_so_and_what_was_taken_is_answered(two_versions):
+    stopping = Opened(two_versions[0])
+    hold_up(stopping, 2.5)  # longer than gRPC itself would wait
+    with ThreadPoolExecutor(2) as pool:
+        taken = pool.submit(stopping.predict, request())
+        while not stopping.ports.in_flight:
+            time.sleep(0.01)
+        closed = pool.submit(stopping.close)
+        while not stopping.ports.closing:
+            time.sleep(0.01)
+        with grpc.insecure_channel(f"127.0.0.1:{stopping.port}") as channel, pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(PREDICT)(request(), timeout=10)
+        assert caught.value.code().name == "UNAVAILABLE" and "This server stops" in caught.value.details()
+        answered = taken.result()
+        closed.result()
+    assert answered[0] == "OK"
 
 
 def test_messages_beyond_the_limit_are_refused(narrow):

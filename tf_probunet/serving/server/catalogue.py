@@ -153,7 +153,10 @@ class Catalogue:
         state = self.states.get((model, number))
         if number is None or (state is not None and state.state == END):
             return False
-        numbers, count = self._candidates(self._read_config()).get(model, ([], 0))
+        try:
+            numbers, count = self._candidates(self._read_config()).get(model, ([], 0))
+        except (OSError, ValueError):  # the folder is away, or models.config was damaged from the start
+            return False
         return number in numbers[: int(min(count, len(numbers)))]
 
     def _candidates(self, config) -> dict[str, tuple[list[int], float]]:
