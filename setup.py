@@ -19,6 +19,8 @@ EXTRAS = {
     "formats": ["imagecodecs>=2024.6", "nibabel>=5.2", "tifffile>=2024.6"],
     # AsyncClient over REST; over gRPC it needs nothing more.
     "async-rest": ["aiohttp>=3.10"],
+    # `probunet explore`: the local page; what runs in the browser lies in the package.
+    "explore": ["starlette>=0.46", "uvicorn>=0.30"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
     # `probunet serve`: replicas on one machine or a cluster, whose gRPC proxy takes TensorFlow Serving's own servicer.
@@ -28,6 +30,7 @@ EXTRAS["dev"] = sorted({need for needs in EXTRAS.values() for need in needs}) + 
     "check-jsonschema>=0.37",  # ships the schema of docker compose
     "hypothesis>=6.100",
     "kubernetes-validate>=1.34",
+    "playwright>=1.50",  # of the browser only the driver: tests run Debian's Chromium
     "pytest>=8",
     "pytest-xdist>=3.6",
     "pyyaml>=6",
@@ -45,7 +48,7 @@ setup(
     # pipelines/ stands beside the package in the repository and is installed inside of it: the name alone is anyone's.
     packages=[*find_packages(include=["tf_probunet", "tf_probunet.*"]), "tf_probunet.pipelines"],
     package_dir={"tf_probunet.pipelines": "pipelines"},
-    package_data={"tf_probunet": ["plans/*.json"]},
+    package_data={"tf_probunet": ["plans/*.json", "explore/static/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1",

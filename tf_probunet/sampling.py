@@ -33,6 +33,21 @@ def read_image(path: str | os.PathLike, encoding: ImageEncoding) -> np.ndarray:
     Raises:
         OSError: missing or unreadable. ValueError: of another kind than the model's images.
     """
+    stored, encoding = read_stored(path, encoding)
+    return stored if encoding is None else np.asarray(encoding.to_float(stored), np.float32)
+
+
+def read_stored(path: str | os.PathLike, encoding: ImageEncoding) -> tuple[np.ndarray, ImageEncoding | None]:
+    """Reads what `read_image` reads, with its own numbers and what they mean.
+
+    Args:
+        path: a .png or .npy file.
+        encoding: of the model's training data.
+    Returns:
+        [H, W, C] uint8 or uint16 and how they become network input; or float32 and None, network input already.
+    Raises:
+        OSError, ValueError: see `read_image`.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No such image: {path}. Expected a PNG (8 or 16 bit) or NPY file.")
@@ -46,15 +61,15 @@ def read_image(path: str | os.PathLike, encoding: ImageEncoding) -> np.ndarray:
                 f"{path} holds floats from {np.nanmin(stored):.4g} to {np.nanmax(stored):.4g}; expected 0..1, finite. "
                 "Scale it as the training images were."
             )
-        return stored.astype(np.float32)
+        return stored.astype(np.float32), None
     bits = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}.get(stored.dtype)
     if bits is None:
         raise ValueError(f"{path} holds {stored.dtype}; expected uint8, uint16 or floats in 0..1.")
     if bits != encoding.bits:
         if encoding.unit != "grey level":
             raise ValueError(f"{path} is {bits} bit; the model expects {encoding.bits} bit images in {encoding.unit}.")
-        return stored.astype(np.float32) / (2**bits - 1)
-    return np.asarray(encoding.to_float(stored), np.float32)
+        return stored, ImageEncoding(encoding.channels, bits, high=2.0**bits - 1)
+    return stored, encoding
 
 
 def _read(path, channels):
