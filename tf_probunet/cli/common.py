@@ -1,12 +1,12 @@
 """What several verbs share: flag definitions and a line of progress."""
 
 import math
-import os
 import sys
-import tempfile
 import time
 
 from absl import flags
+
+from tf_probunet.quiet import native_stderr
 
 
 def make_flags() -> flags.FlagValues:
@@ -16,19 +16,8 @@ def make_flags() -> flags.FlagValues:
 
 def import_tensorflow_quietly():
     """Imports TensorFlow without the lines that its C++ part writes before any log level holds."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            import tensorflow  # noqa: F401
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())  # now it matters
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    with native_stderr():
+        import tensorflow  # noqa: F401
 
 
 def progress(what, interval=2.0):

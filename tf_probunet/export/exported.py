@@ -35,7 +35,8 @@ class ExportedModel:
         self.manifest = read_manifest(folder)
         self.config = self.manifest["model"]["config"]
         self.image = ImageEncoding(**self.manifest.get("data", {}).get("image", {}))
-        self.signatures = tf.saved_model.load(folder).signatures
+        self._saved_model = tf.saved_model.load(folder)  # kept: signatures hold its variables weakly
+        self.signatures = self._saved_model.signatures
 
     @property
     def num_classes(self) -> int:
