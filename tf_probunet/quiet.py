@@ -1,5 +1,6 @@
 """Keeps native libraries from writing to a user's terminal where no log level of theirs holds."""
 
+import atexit
 import contextlib
 import os
 import sys
@@ -32,3 +33,8 @@ def native_stderr():
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def silence_exit() -> None:
+    """Nothing is written to standard error once this process ends: for a command whose libraries say good-bye."""
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))

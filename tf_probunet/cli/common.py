@@ -44,12 +44,25 @@ def report(line):
 
 def crop(values):
     """(height, width) of a --crop_size flag: None for whole images, one number for a square."""
-    if not values.crop_size:
+    return size(values.crop_size, "crop_size")
+
+
+def size(texts, flag):
+    """(height, width) of a list flag's texts: None where there are none, one number for a square."""
+    if not texts:
         return None
-    sizes = [int(size) for size in values.crop_size]
+    sizes = integers(texts, flag, "HEIGHT,WIDTH or one number")
     if len(sizes) > 2 or min(sizes) < 1:
-        raise ValueError(f"--crop_size is HEIGHT,WIDTH or one number. Received: {','.join(values.crop_size)}.")
+        raise ValueError(f"--{flag} is HEIGHT,WIDTH or one number. Received: {','.join(texts)}.")
     return sizes[0], sizes[-1]
+
+
+def integers(texts, flag, expected="whole numbers, such as 1,8,16"):
+    """Whole numbers of a list flag's texts."""
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        raise ValueError(f"--{flag} is {expected}. Received: {','.join(texts)}.") from None
 
 
 def define_crop(values, help_text):

@@ -1,5 +1,6 @@
 """A LiteRT model compiled for the GPU alone or the CPU alone: nothing runs elsewhere than where it says."""
 
+import functools
 import os
 import re
 import tempfile
@@ -9,6 +10,15 @@ import numpy as np
 from tf_probunet.quiet import native_stderr
 
 ACCELERATORS = ("auto", "gpu", "cpu")
+NO_DRIVER = "no driver of Vulkan, Metal or Direct3D 12 was found"
+
+
+class NoGpuError(RuntimeError):
+    """The GPU was asked for and cannot be used; `why` says why, in words."""
+
+    def __init__(self, why):
+        super().__init__(f"The model cannot run on a GPU: {why}. accelerator='cpu' needs none.")
+        self.why = why
 
 
 class CompiledFile:
@@ -20,7 +30,8 @@ class CompiledFile:
         num_threads: of the CPU.
         half: lets the GPU compute in float16, which is faster and less exact.
     Raises:
-        RuntimeError: "gpu" is asked for and not possible; LiteRT cannot run the file.
+        NoGpuError: "gpu" is asked for and not possible.
+        RuntimeError: LiteRT cannot run the file.
         ImportError: ai-edge-litert is not installed.
 
     Attributes:
@@ -36,7 +47,7 @@ class CompiledFile:
         if accelerator != "cpu":
             why_not = self._compile_for_gpu(num_threads, half)
             if why_not and accelerator == "gpu":
-                raise RuntimeError(f"The model cannot run on a GPU: {why_not}. accelerator='cpu' needs none.")
+                raise NoGpuError(why_not)
             self.device = f"CPU (no GPU: {why_not})" if why_not else "GPU"
         if self._model is None:
             with native_stderr():
@@ -46,8 +57,12 @@ class CompiledFile:
             self._model.get_input_tensor_details(self.signature), self._model.get_output_tensor_details(self.signature),
         )
         self.shapes = {name: tuple(details["shape"]) for name, details in {**inputs, **outputs}.items()}
+        self.input_names = names["inputs"]
         self._inputs = dict(zip(names["inputs"], self._model.create_input_buffers(0), strict=True))
         self._outputs = dict(zip(names["outputs"], self._model.create_output_buffers(0), strict=True))
+        with native_stderr():  # a first run makes the rest ready, and tells the terminal
+            self.write(**{name: np.zeros(self.shapes[name], np.float32) for name in self.input_names})
+            self.run()
 
     def write(self, **inputs) -> None:
         """Sets inputs by name; one that is not set keeps its value."""
@@ -76,20 +91,29 @@ class CompiledFile:
             from ai_edge_litert import compiled_model as litert
         except ImportError as error:
             raise ImportError("LiteRT files need ai-edge-litert: pip install 'tf_probunet[edge]'.") from error
-        # The GPU's driver keeps its cache there; without the variable it gives up.
-        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
         options = litert.Options(
             hardware_accelerators=getattr(litert.HardwareAccelerator, accelerator),
             cpu_options=litert.CpuOptions(num_threads=num_threads),
             gpu_options=litert.GpuOptions(enforce_f32=not half),
         )
-        self._model = litert.CompiledModel.from_buffer(self._content, options=options)
+        self._model = litert.CompiledModel.from_buffer(self._content, environment=_environment(), options=options)
+
+
+@functools.cache
+def _environment():
+    """LiteRT's, one for all models of the process: each would find its accelerators anew, and tell the terminal."""
+    from ai_edge_litert import compiled_model as litert
+
+    # The GPU's driver keeps its cache there; without the variable it gives up.
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    where = os.path.dirname(os.path.abspath(litert.__file__))
+    return litert.Environment.create(options=litert.EnvironmentOptions(runtime_path=where))
 
 
 def _reason(said):
     """LiteRT writes its reasons to the terminal alone, a line an operation: "BROADCAST_TO: Operation is not supported."."""
     if "Failed to initialize WebGPU" in said:
-        return "no driver of Vulkan, Metal or Direct3D 12 was found"
+        return NO_DRIVER
     operations = re.findall(r"^([A-Z][A-Z0-9_]+: .+?)\.?$", said, re.MULTILINE)
     operations = [line for line in operations if line.split(":")[0] not in ("INFO", "WARNING", "ERROR")]
     return "; ".join(operations) or "LiteRT does not run all of its operations there"

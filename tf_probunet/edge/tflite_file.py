@@ -40,7 +40,9 @@ class TfliteFile:
         try:
             self._model = _schema().ModelT.InitFromPackedBuf(self.content, 0)
             self.operations = self._operations()
-            self.inputs, self.outputs = self._signature()
+            self._inputs, outputs = self._signature()
+            self.inputs, self.outputs = ({name: _shape(tensor) for name, tensor in side.items()}
+                                         for side in (self._inputs, outputs))
             self.metadata = self._metadata()
         except ImportError:
             raise
@@ -49,14 +51,22 @@ class TfliteFile:
 
     def tensors(self) -> list[tuple[str, tuple[int, ...]]]:
         """Name and shape of every tensor, constants too; a free dimension is -1."""
-        return [
-            (tensor.name.decode(), tuple(int(size) for size in _sizes(tensor)))
-            for tensor in self._model.subgraphs[0].tensors
-        ]
+        return [(tensor.name.decode(), _shape(tensor)) for tensor in self._model.subgraphs[0].tensors]
 
     def operation_counts(self) -> str:
         """Such as "3 CONV_2D, 1 ADD", the most frequent first."""
         return ", ".join(f"{count} {name}" for name, count in Counter(self.operations).most_common())
+
+    def quantized_range(self, name: str) -> tuple[float, float] | None:
+        """The lowest and highest number that an input can carry, None where it is not quantized; others are clipped."""
+        graph = self._model.subgraphs[0]
+        index = next(i for i, tensor in enumerate(graph.tensors) if tensor is self._inputs[name])
+        for operation, operator in zip(self.operations, graph.operators, strict=True):
+            if operation == "QUANTIZE" and operator.inputs[0] == index:
+                quantization = graph.tensors[operator.outputs[0]].quantization
+                scale, zero = float(quantization.scale[0]), int(quantization.zeroPoint[0])
+                return scale * (-128 - zero), scale * (127 - zero)
+        return None
 
     def with_metadata(self, metadata: dict) -> bytes:
         """The file's bytes with these JSON values as its metadata."""
@@ -80,9 +90,9 @@ class TfliteFile:
         return [names[codes[operator.opcodeIndex]] for operator in self._model.subgraphs[0].operators]
 
     def _signature(self):
-        shapes = [shape for _, shape in self.tensors()]
+        tensors = self._model.subgraphs[0].tensors
         for signature in self._model.signatureDefs or []:
-            return tuple({entry.name.decode(): shapes[entry.tensorIndex] for entry in side}
+            return tuple({entry.name.decode(): tensors[entry.tensorIndex] for entry in side}
                          for side in (signature.inputs, signature.outputs))
         return {}, {}
 
@@ -96,11 +106,10 @@ class TfliteFile:
         return None
 
 
-def _sizes(tensor):
-    signature = tensor.shapeSignature
-    if signature is not None and len(signature):
-        return signature
-    return tensor.shape if tensor.shape is not None else ()
+def _shape(tensor):
+    signature = tensor.shapeSignature  # with the free dimensions, where there are any
+    sizes = signature if signature is not None and len(signature) else tensor.shape
+    return () if sizes is None else tuple(int(size) for size in sizes)
 
 
 def _schema():
