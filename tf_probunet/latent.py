@@ -42,7 +42,8 @@ class AxisAlignedGaussian(keras.layers.Layer):
     def call(self, inputs):
         hidden = tf.cast(self.encoder(inputs)[-1], self.variable_dtype)
         pooled = tf.reduce_mean(hidden, axis=(1, 2), keepdims=True)
-        mean, log_sigma = tf.split(self.head(pooled)[:, 0, 0], 2, axis=-1)  # [B, N] each
+        # [B, N] each. Not head[:, 0, 0]: a GPU of a device cannot drop dimensions in a slice.
+        mean, log_sigma = (tf.squeeze(half, (1, 2)) for half in tf.split(self.head(pooled), 2, axis=-1))
         if self.log_sigma_clip is not None:
             log_sigma = tf.clip_by_value(log_sigma, -self.log_sigma_clip, self.log_sigma_clip)
         return mean, tf.exp(log_sigma)

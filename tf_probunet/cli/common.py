@@ -1,12 +1,12 @@
 """What several verbs share: flag definitions and a line of progress."""
 
 import math
-import os
 import sys
-import tempfile
 import time
 
 from absl import flags
+
+from tf_probunet.quiet import native_stderr
 
 
 def make_flags() -> flags.FlagValues:
@@ -16,19 +16,8 @@ def make_flags() -> flags.FlagValues:
 
 def import_tensorflow_quietly():
     """Imports TensorFlow without the lines that its C++ part writes before any log level holds."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            import tensorflow  # noqa: F401
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())  # now it matters
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    with native_stderr():
+        import tensorflow  # noqa: F401
 
 
 def progress(what, interval=2.0):
@@ -55,12 +44,25 @@ def report(line):
 
 def crop(values):
     """(height, width) of a --crop_size flag: None for whole images, one number for a square."""
-    if not values.crop_size:
+    return size(values.crop_size, "crop_size")
+
+
+def size(texts, flag):
+    """(height, width) of a list flag's texts: None where there are none, one number for a square."""
+    if not texts:
         return None
-    sizes = [int(size) for size in values.crop_size]
+    sizes = integers(texts, flag, "HEIGHT,WIDTH or one number")
     if len(sizes) > 2 or min(sizes) < 1:
-        raise ValueError(f"--crop_size is HEIGHT,WIDTH or one number. Received: {','.join(values.crop_size)}.")
+        raise ValueError(f"--{flag} is HEIGHT,WIDTH or one number. Received: {','.join(texts)}.")
     return sizes[0], sizes[-1]
+
+
+def integers(texts, flag, expected="whole numbers, such as 1,8,16"):
+    """Whole numbers of a list flag's texts."""
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        raise ValueError(f"--{flag} is {expected}. Received: {','.join(texts)}.") from None
 
 
 def define_crop(values, help_text):
