@@ -20,7 +20,7 @@ EXTRAS = {
     # AsyncClient over REST; over gRPC it needs nothing more.
     "async-rest": ["aiohttp>=3.10"],
     # `probunet explore`: the local page; what runs in the browser lies in the package.
-    "explore": ["starlette>=0.46", "uvicorn>=0.30"],
+    "explore": ["ai-edge-litert>=2.1", "starlette>=0.46", "uvicorn>=0.30"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
     # `probunet serve`: replicas on one machine or a cluster, whose gRPC proxy takes TensorFlow Serving's own servicer.

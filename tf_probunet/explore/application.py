@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from tf_probunet.explore import assets
+from tf_probunet.explore.combiner_file import precision
 from tf_probunet.explore.session import Session
 from tf_probunet.serving.errors import ServingError
 
@@ -52,8 +53,8 @@ def make_application(session: Session) -> Starlette:
     async def combiner(request):
         size = _number(request, "height"), _number(request, "width")
         file = await run_in_threadpool(session.combiner_file, *size)
-        made_from = {"X-Saved-Model-Fingerprint": file.fingerprint} if file.fingerprint else {}
-        return _binary(file.content, made_from)
+        made_from = (file.metadata or {}).get("saved_model_sha256", "")
+        return _binary(file.content, {"X-Saved-Model-Fingerprint": made_from, "X-Precision": precision(file)})
 
     async def alive(_):
         await run_in_threadpool(session.model.check_alive)

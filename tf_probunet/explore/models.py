@@ -5,19 +5,13 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from tf_probunet.checksums import sha256_of
 from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.export.exported import ExportedModel
-from tf_probunet.export.manifest import NAME as MANIFEST
+from tf_probunet.export.litert import fingerprint
 from tf_probunet.models.segmenter import check_size
 from tf_probunet.serving.client import Client
 from tf_probunet.serving.conversations import Trunk
 from tf_probunet.serving.retries import Retries
-
-
-def fingerprint(exported: ExportedModel) -> str:
-    """What a converted combiner says it was made from: the sha256 of the version's manifest."""
-    return sha256_of(exported.folder / MANIFEST)
 
 
 class ExploredModel(Protocol):
@@ -29,7 +23,7 @@ class ExploredModel(Protocol):
         num_classes: K.
         image: how the training images were encoded.
         trained_size: height and width of the training crops, or None where nobody told.
-        fingerprint: sha256 of the manifest, or None where nobody told.
+        fingerprint: of the version, as converted files name it, or None where nobody told.
     """
 
     def trunk(self, images) -> Trunk:

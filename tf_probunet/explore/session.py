@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from tf_probunet.edge.tflite_file import TfliteFile
 from tf_probunet.explore.cases import Cases
-from tf_probunet.explore.combiner_file import CombinerFile, ConvertedCombiner, GivenCombiner
+from tf_probunet.explore.combiner_file import ConvertedCombiner, GivenCombiner
 from tf_probunet.explore.models import ExploredModel
 from tf_probunet.explore.payload import pack
 from tf_probunet.serving.noise import standard_normal
@@ -74,7 +75,7 @@ class Session:
             raise ValueError(f"A seed is a whole number from 0 to {2**31 - 1}. Received: {seed}.")
         return pack({"seed": seed}, {"noise": standard_normal((1, self.num_samples, latent_dim), (seed, 0))[0]})
 
-    def combiner_file(self, height: int, width: int) -> CombinerFile:
+    def combiner_file(self, height: int, width: int) -> TfliteFile:
         """The combiner for images of that size."""
         if not (1 <= height <= 4096 and 1 <= width <= 4096):
             raise ValueError(f"Height and width must lie between 1 and 4096. Received: {height}x{width}.")

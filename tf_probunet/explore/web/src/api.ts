@@ -41,6 +41,7 @@ export interface ImagePayload {
 export interface CombinerReply {
   content: ArrayBuffer;
   fingerprint: string | null;
+  precision: string;
 }
 
 const GONE = 'probunet explore does not answer any more. What is on the page still works; start the command again to ' +
@@ -92,7 +93,8 @@ export async function getNoise(latentDim: number, seed: number): Promise<NamedAr
 /** The combiner for images of a size. */
 export async function getCombiner(height: number, width: number): Promise<CombinerReply> {
   const reply = await ask(`api/combiner?height=${height}&width=${width}`);
-  return {content: await reply.arrayBuffer(), fingerprint: reply.headers.get('X-Saved-Model-Fingerprint')};
+  return {content: await reply.arrayBuffer(), fingerprint: reply.headers.get('X-Saved-Model-Fingerprint'),
+          precision: reply.headers.get('X-Precision') ?? 'float32'};
 }
 
 /** Throws, in words, when the model would not answer. */

@@ -9,6 +9,7 @@ import {Undo} from './undo';
 import {effects, Wall} from './wall_data';
 
 const HEARTBEAT = 4000;
+const TOLERATED = 0.02;  // share of pixels that may differ where the file's weights are rounded
 
 export interface Hypothesis {
   mask: Uint8Array;
@@ -40,6 +41,8 @@ export class Explorer {
   away = false;
   ready = false;                      // whether hypotheses can be drawn
   private readonly engine = new Engine();
+  precision = 'float32';
+  differing = 0;                      // pixels, at the prior mean, between the file and the model
   private compiledFor = '';
   private wanted: {time: number | null} | null = null;
   private following = false;
@@ -154,6 +157,7 @@ export class Explorer {
       if (other) throw new Error(other);
       this.compiledFor = '';
       this.loaded = await this.engine.load(combiner.content, this.backend);
+      this.precision = combiner.precision;
     }
     const wrong = misfit(this.loaded!.shapes, {
       height: image.height, width: image.width, channels: image.features.shape[2], latentDim: image.priorMean.length,
@@ -163,10 +167,10 @@ export class Explorer {
     this.compiledFor = size;
     await this.engine.setFeatures(image.features.data);
     const {masks} = await this.engine.run(image.priorMean);
-    const differing = countDifferences(masks, image.reference.data, image.reference.shape[2]);
-    if (differing) {
+    this.differing = countDifferences(masks, image.reference.data, image.reference.shape[2]);
+    if (this.differing > (this.precision === 'float32' ? 0 : TOLERATED * masks.length)) {
       this.compiledFor = '';
-      throw new Error(`The combiner file draws another segmentation than the model itself: ${differing} pixels differ at ` +
+      throw new Error(`The combiner file draws another segmentation than the model itself: ${this.differing} pixels differ at ` +
         'the mean of the prior. It is of another model, or of another version of it. Convert this one with ' +
         '`probunet convert` and give that file.');
     }

@@ -258,7 +258,8 @@ export class Page implements Screen {
     if (wall) parts.push(`${(wall.milliseconds / wall.count).toFixed(1)} ms a hypothesis`);
     else if (computed.values.length) parts.push(`${median(computed.values).toFixed(1)} ms a hypothesis`);
     if (wall && wallMilliseconds) parts.push(`wall of ${wall.count} in ${(wallMilliseconds / 1000).toFixed(2)} s`);
-    if (ready) parts.push('equals the model’s own combiner');
+    const {differing, precision} = this.explorer;
+    if (ready) parts.push(differing ? `${precision} file: ${differing} pixels other than the model’s` : 'equals the model’s own combiner');
     byId('status').textContent = parts.join(' · ');
     byId('status').title = loaded?.why ? `WASM: ${loaded.why}` : '';
   }
