@@ -35,6 +35,8 @@ demo: $(VENV)/installed
 	@echo "  $(DEMO)/samples/figure.png   samples of one image out of the SavedModel"
 	@echo "  $(DEMO)/run/progress.png     how the training went"
 	@echo "  $(DEMO)/saved_models/phantom ready for TensorFlow Serving"
+	@echo "Then walk through the hypotheses, on a page in your browser:"
+	@echo "  $(BIN)/probunet explore --data $(DEMO)/data --saved_model $(DEMO)/saved_models/phantom"
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest tests -n auto --dist loadfile --no-loadscope-reorder

@@ -89,6 +89,8 @@ def test_what_does_not_fit_is_told(tmp_path, lidc, phantom_session, phantom_fold
         DatasetCases(load_info(phantom_folder), "tset")
     with pytest.raises(FileNotFoundError, match="No such image"):
         FileCases([tmp_path / "absent.png"], ImageEncoding())
+    with pytest.raises(ValueError, match="The model sees images of 1 channels. Received: 3"):
+        phantom_session.model.trunk(np.zeros((1, 64, 64, 3), np.float32))
     Image.fromarray(grey[:60, :50]).save(tmp_path / "odd.png")
     odd = Session(LocalModel(lidc), ConvertedCombiner(lidc), FileCases([tmp_path / "odd.png"], lidc.image))
     with pytest.raises(ValueError, match="multiples of 16"):

@@ -146,7 +146,12 @@ export class Explorer {
     this.place = place;
     this.screen.showPoint();
     void this.follow(null);
-    if (place.seed !== seed) await this.redraw(place.seed);
+    if (place.seed === seed || !this.ready) return;
+    try {
+      await this.drawWall();
+    } catch (error) {
+      this.screen.showMessage(words(error), null);
+    }
   }
 
   private async prepare(image: ImagePayload): Promise<void> {

@@ -230,11 +230,12 @@ export class Page implements Screen {
     const all = wall.measures(this.cls).map(value), present = all.filter((size) => size > 0).sort((a, b) => a - b);
     const [share, name] = [present.length / wall.count, facts.classes[this.cls]];
     const title = byId('presence'), digits = (size: number) => (size < 100 && (inLength || size < 10) ? size.toFixed(1) : String(Math.round(size)));
-    title.replaceChildren(`${name[0].toUpperCase()}${name.slice(1)} in `, html('b', {}, `${Math.round(100 * share)} %`), ' of hypotheses');
+    title.replaceChildren(`${name[0].toUpperCase()}${name.slice(1)} in `, html('b', {}, `${Math.round(100 * share)} %`), facts.classes.length > 2 ? '' : ' of hypotheses');
     if (present.length) {
       title.append(', ', html('b', {}, `${digits(present[0])} to ${digits(present[present.length - 1])} ${unit}`),
                    `, median ${digits(median(present))}`);
     }
+    title.title = `${name}: ${title.textContent}`;
     drawHistogram(byId('histogram'), {
       present, absent: wall.count - present.length, unit,
       here: hypothesis ? value(measure(hypothesis.mask, image.width, this.cls)) : null,

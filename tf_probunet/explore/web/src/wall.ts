@@ -63,6 +63,7 @@ export class WallView {
     room.style.gridTemplateColumns = `repeat(${columns}, ${side + 2}px)`;
     room.style.gridAutoRows = `${Math.floor(side * aspect) + LABEL + 2}px`;
     room.style.justifyContent = side === LARGEST || tiles.length < columns * 2 ? 'start' : 'space-between';
+    for (const tile of tiles) tile.classList.toggle('small', side < 58);
     tiles.forEach((tile, i) => this.draw(tile.querySelector('canvas')!, content.masks[content.groups[i].shown], side, aspect));
   }
 
