@@ -177,12 +177,12 @@ export class Page implements Screen {
     byId('chosen').replaceChildren();
     if (!hypothesis) return;
     const {area, diameter} = measure(hypothesis.mask, image!.width, this.cls), name = facts.classes[this.cls];
-    const sizes = area ? `longest diameter ${length(diameter, image!.spacing)}, area ${areaText(area, image!.spacing)}` : `no ${name}`;
+    const sizes = area ? `diameter ${length(diameter, image!.spacing)}, area ${areaText(area, image!.spacing)}` : `no ${name}`;
     const group = place.sample === null ? null : this.groups.find(({members}) => members.includes(place.sample!));
     const whence = group ? ` · ${group.members.length} of ${wall!.count} (${Math.round(100 * group.members.length / wall!.count)} %)`
       : place.u.every((value) => value === 0) ? ' · at the prior mean' : ' · between samples';
     byId('chosen').append(html('b', {}, sizes), whence);
-    byId('chosen').title = byId('chosen').textContent!;
+    byId('chosen').title = `${byId('chosen').textContent} (longest diameter of the largest piece, area of all)`;
     this.showSizes();
   }
 

@@ -5,7 +5,7 @@ import {outline, toPath} from './contours';
 import {classColour, HYPOTHESIS} from './palette';
 import type {Group} from './order';
 
-const LABEL = 17, GAP = 4, LARGEST = 150;
+const GAP = 4, LARGEST = 150;
 
 export interface WallContent {
   groups: Group[];
@@ -51,44 +51,45 @@ export class WallView {
 
   private layOut(): void {
     if (!this.content || !this.room.clientWidth) return;
-    const {content, room, tiles} = this, aspect = this.shownPart().height / this.shownPart().width;
+    const {content, room, tiles} = this, part = this.shownPart(), aspect = part.height / part.width;
     let columns = 1, side = 0;
     for (let tried = 1; tried <= Math.max(tiles.length, 4); tried++) {
       const rows = Math.ceil(tiles.length / tried);
       const fits = Math.min((room.clientWidth - GAP * (tried - 1)) / tried - 2,
-                            ((room.clientHeight - GAP * (rows - 1)) / rows - LABEL - 2) / aspect);
+                            ((room.clientHeight - GAP * (rows - 1)) / rows - 2) / aspect);
       if (fits > side) [columns, side] = [tried, fits];
     }
     side = Math.floor(Math.min(side, LARGEST));
     room.style.gridTemplateColumns = `repeat(${columns}, ${side + 2}px)`;
-    room.style.gridAutoRows = `${Math.floor(side * aspect) + LABEL + 2}px`;
+    room.style.gridAutoRows = `${Math.floor(side * aspect) + 2}px`;
     room.style.justifyContent = side === LARGEST || tiles.length < columns * 2 ? 'start' : 'space-between';
-    for (const tile of tiles) tile.classList.toggle('small', side < 58);
-    tiles.forEach((tile, i) => this.draw(tile.querySelector('canvas')!, content.masks[content.groups[i].shown], side, aspect));
+    for (const tile of tiles) tile.classList.toggle('small', side < 66);
+    tiles.forEach((tile, i) => this.draw(tile.querySelector('canvas')!, content.masks[content.groups[i].shown], side, part));
   }
 
-  /** The part of the image that all pictures show: where any hypothesis is, with room around it. */
+  /** The part of the image that all pictures show: where more than a few hypotheses are, with room around it. */
   private shownPart(): {x: number; y: number; width: number; height: number} {
-    const {masks, width, height, numClasses} = this.content!;
+    const {masks, width, height, numClasses} = this.content!, counts = new Uint16Array(width * height);
+    for (const mask of masks) for (let i = 0; i < mask.length; i++) if (mask[i]) counts[i]++;
+    const few = Math.min(masks.length / 25, counts.reduce((most, count) => Math.max(most, count), 0) - 1);
     let [left, top, right, bottom] = [width, height, 0, 0];
-    for (const mask of masks) {
-      for (let i = 0; i < mask.length; i++) {
-        if (!mask[i]) continue;
-        const x = i % width, y = (i - x) / width;
-        left = Math.min(left, x);
-        right = Math.max(right, x + 1);
-        top = Math.min(top, y);
-        bottom = Math.max(bottom, y + 1);
-      }
+    for (let i = 0; i < counts.length; i++) {
+      if (counts[i] <= few) continue;
+      const x = i % width, y = (i - x) / width;
+      left = Math.min(left, x);
+      right = Math.max(right, x + 1);
+      top = Math.min(top, y);
+      bottom = Math.max(bottom, y + 1);
     }
     if (right <= left || numClasses > 2) return {x: 0, y: 0, width, height};
-    const side = Math.min(Math.max(1.35 * Math.max(right - left, bottom - top), 0.3 * Math.max(width, height)), width, height);
+    const side = Math.min(Math.max(1.4 * Math.max(right - left, bottom - top), 0.3 * Math.max(width, height)), width, height);
     const place = (a: number, b: number, whole: number) => Math.min(Math.max(0, (a + b - side) / 2), whole - side);
     return {x: place(left, right, width), y: place(top, bottom, height), width: side, height: side};
   }
 
-  private draw(canvas: HTMLCanvasElement, mask: Uint8Array, side: number, aspect: number): void {
-    const {picture, width, height, cls, numClasses} = this.content!, part = this.shownPart(), ratio = devicePixelRatio || 1;
+  private draw(canvas: HTMLCanvasElement, mask: Uint8Array, side: number,
+               part: {x: number; y: number; width: number; height: number}): void {
+    const {picture, width, height, cls, numClasses} = this.content!, ratio = devicePixelRatio || 1, aspect = part.height / part.width;
     Object.assign(canvas, {width: Math.round(side * ratio), height: Math.round(side * aspect * ratio)});
     canvas.style.height = `${Math.floor(side * aspect)}px`;
     const context = canvas.getContext('2d')!, scale = canvas.width / part.width;
