@@ -101,7 +101,7 @@ class Watched:
 
 
 @pytest.fixture
-def open_page(chromium, request):
+def open_page(chromium, serve_session):  # named here so that servers stop after pages were closed
     """A function (address, size="desk", query="", expected_errors=()) -> `Watched`, checked when the test ends."""
     opened = []
 
@@ -110,10 +110,8 @@ def open_page(chromium, request):
         return opened[-1][0]
 
     yield start
-    failed = [watched for watched, _ in opened if watched.page.is_closed()]
     for watched, expected_errors in opened:
-        if watched not in failed:
-            watched.close(expected_errors)
+        watched.close(expected_errors)
 
 
 @pytest.fixture
