@@ -1,10 +1,15 @@
 """probunet explore: flags that do not go together, and what comes before the page."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from tf_probunet.cli import explore as verb
 from tf_probunet.cli import main as cli
+
+ROOT = Path(__file__).parents[2]
 
 
 def explore(capsys, *arguments):
@@ -30,7 +35,7 @@ def test_failures_are_one_clear_line(capsys, arguments, status, message):
 
 
 def test_what_the_page_is_given(capsys, monkeypatch, tiny_folder):
-    seen, model = {}, Path(__file__).parents[2] / "saved_models" / "lidc"
+    seen, model = {}, ROOT / "saved_models" / "lidc"
 
     def run(session, *, port, open_browser, report):
         seen.update(session=session, port=port, open_browser=open_browser)
@@ -45,3 +50,14 @@ def test_what_the_page_is_given(capsys, monkeypatch, tiny_folder):
     assert session.cases.crop_size == (64, 64) == session.model.trained_size
     assert explore(capsys, "--data", tiny_folder, "--saved_model", model, "--crop_size", "16", "--split", "train")[0] == 0
     assert seen["session"].cases.crop_size == (16, 16) and len(seen["session"].cases) == 24 and seen["open_browser"]
+
+
+def test_the_guides_commands_are_understood():
+    lines = [line for page in ("README.md", "docs/explore.md")
+             for line in re.findall(r"^probunet explore (.*)$", (ROOT / page).read_text(), re.M)]
+    assert len(lines) >= 4
+    for line in lines:
+        for name in verb.FLAGS:
+            verb.FLAGS[name].unparse()
+        assert verb.FLAGS(["explore", *shlex.split(line)])[1:] == [], line
+        verb.check(verb.FLAGS)
