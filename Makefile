@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: help demo test benchmark clean
+.PHONY: help demo test browser benchmark clean
 
 help:
 	@echo "make demo       the whole path on rendered images: prepare, train, evaluate, export, sample (10 minutes)"
@@ -36,7 +36,15 @@ demo: $(VENV)/installed
 	@echo "  $(DEMO)/run/progress.png     how the training went"
 	@echo "  $(DEMO)/saved_models/phantom ready for TensorFlow Serving"
 
-test: $(VENV)/installed
+# A browser for the tests of pages, and with it a GPU in software for the tests of files for devices.
+browser:
+	@[ -x /usr/bin/chromium ] && /sbin/ldconfig -p | grep -q 'libvulkan\.so\.1' || { \
+	  echo "Installing Debian's chromium and libvulkan1, for tests in a browser and on a GPU in software."; \
+	  $$( [ "$$(id -u)" = 0 ] || echo sudo ) sh -c 'apt-get update -q && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium libvulkan1' >/dev/null; } || \
+	  echo "They could not be installed: the tests that need them are skipped."
+
+test: $(VENV)/installed browser
 	$(BIN)/python -m pytest tests -n auto --dist loadfile --no-loadscope-reorder
 
 benchmark: $(VENV)/installed

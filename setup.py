@@ -19,6 +19,8 @@ EXTRAS = {
     "formats": ["imagecodecs>=2024.6", "nibabel>=5.2", "tifffile>=2024.6"],
     # AsyncClient over REST; over gRPC it needs nothing more.
     "async-rest": ["aiohttp>=3.10"],
+    # `probunet convert` and `tf_probunet.edge.Combiner`: the combiner on devices.
+    "edge": ["ai-edge-litert>=2.3,<3"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
     # `probunet serve`: replicas on one machine or a cluster, whose gRPC proxy takes TensorFlow Serving's own servicer.

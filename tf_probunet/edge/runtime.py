@@ -69,9 +69,13 @@ class CompiledFile:
         for name, value in inputs.items():
             self._inputs[name].write(np.ascontiguousarray(value, np.float32))
 
+    def compute(self) -> None:
+        """Runs the model on the inputs that were written and leaves its outputs where they are."""
+        self._model.run_by_name(self.signature, self._inputs, self._outputs)
+
     def run(self) -> dict[str, np.ndarray]:
         """Runs the model on the inputs that were written; float32 outputs by name."""
-        self._model.run_by_name(self.signature, self._inputs, self._outputs)
+        self.compute()
         return {
             name: buffer.read(int(np.prod(self.shapes[name])), np.float32).reshape(self.shapes[name])
             for name, buffer in self._outputs.items()
