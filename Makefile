@@ -9,7 +9,7 @@ DEMO := demo
 help:
 	@echo "make demo       the whole path on rendered images: prepare, train, evaluate, export, sample (10 minutes)"
 	@echo "make test       all tests"
-	@echo "make benchmark  speed of training, sampling, reading, preparing, measuring and serving on this machine"
+	@echo "make benchmark  speed of training, sampling, reading, preparing, measuring, devices and serving on this machine"
 	@echo "make clean      remove the virtual environment and the demo's files"
 
 $(VENV)/installed: setup.py
@@ -52,6 +52,7 @@ benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/prepare.py --output benchmarks/results/prepare_$$(nproc)_cores.json
 	$(BIN)/python benchmarks/contours.py --output benchmarks/results/contours.json
 	$(BIN)/python benchmarks/energy_distance.py --output benchmarks/results/energy_distance.json
+	$(BIN)/python benchmarks/edge.py --output benchmarks/results/edge_$$(nproc)_cores.json
 	$(BIN)/python benchmarks/serving.py --output benchmarks/results/serving_$$(nproc)_cores.json
 
 clean:

@@ -1,6 +1,7 @@
 """A LiteRT model compiled for the GPU alone or the CPU alone: nothing runs elsewhere than where it says."""
 
 import functools
+import math
 import os
 import re
 import tempfile
@@ -77,7 +78,7 @@ class CompiledFile:
         """Runs the model on the inputs that were written; float32 outputs by name."""
         self.compute()
         return {
-            name: buffer.read(int(np.prod(self.shapes[name])), np.float32).reshape(self.shapes[name])
+            name: buffer.read(math.prod(self.shapes[name]), np.float32).reshape(self.shapes[name])
             for name, buffer in self._outputs.items()
         }
 
