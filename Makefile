@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: help demo test benchmark clean
+.PHONY: help demo test browser benchmark clean
 
 help:
 	@echo "make demo       the whole path on rendered images: prepare, train, evaluate, export, sample (10 minutes)"
 	@echo "make test       all tests"
-	@echo "make benchmark  speed of training, sampling, reading, preparing, measuring and serving on this machine"
+	@echo "make benchmark  speed of training, sampling, reading, preparing, measuring, devices and serving on this machine"
 	@echo "make clean      remove the virtual environment and the demo's files"
 
 $(VENV)/installed: setup.py
@@ -38,7 +38,15 @@ demo: $(VENV)/installed
 	@echo "Then walk through the hypotheses, on a page in your browser:"
 	@echo "  $(BIN)/probunet explore --data $(DEMO)/data --saved_model $(DEMO)/saved_models/phantom"
 
-test: $(VENV)/installed
+# A browser for the tests of pages, and with it a GPU in software for the tests of files for devices.
+browser:
+	@[ -x /usr/bin/chromium ] && /sbin/ldconfig -p | grep -q 'libvulkan\.so\.1' || { \
+	  echo "Installing Debian's chromium and libvulkan1, for tests in a browser and on a GPU in software."; \
+	  $$( [ "$$(id -u)" = 0 ] || echo sudo ) sh -c 'apt-get update -q && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium libvulkan1' >/dev/null; } || \
+	  echo "They could not be installed: the tests that need them are skipped."
+
+test: $(VENV)/installed browser
 	$(BIN)/python -m pytest tests -n auto --dist loadfile --no-loadscope-reorder
 
 benchmark: $(VENV)/installed
@@ -46,6 +54,7 @@ benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/prepare.py --output benchmarks/results/prepare_$$(nproc)_cores.json
 	$(BIN)/python benchmarks/contours.py --output benchmarks/results/contours.json
 	$(BIN)/python benchmarks/energy_distance.py --output benchmarks/results/energy_distance.json
+	$(BIN)/python benchmarks/edge.py --output benchmarks/results/edge_$$(nproc)_cores.json
 	$(BIN)/python benchmarks/serving.py --output benchmarks/results/serving_$$(nproc)_cores.json
 
 clean:

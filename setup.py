@@ -19,6 +19,8 @@ EXTRAS = {
     "formats": ["imagecodecs>=2024.6", "nibabel>=5.2", "tifffile>=2024.6"],
     # AsyncClient over REST; over gRPC it needs nothing more.
     "async-rest": ["aiohttp>=3.10"],
+    # `probunet convert` and `tf_probunet.edge.Combiner`: the combiner on devices.
+    "edge": ["ai-edge-litert>=2.3,<3"],
     # `probunet explore`: the local page; what runs in the browser lies in the package.
     "explore": ["ai-edge-litert>=2.1", "starlette>=0.46", "uvicorn>=0.30"],
     # Figures: sample sheets, evaluation pages, training curves.

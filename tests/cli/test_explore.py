@@ -48,7 +48,8 @@ def test_what_the_page_is_given(capsys, monkeypatch, tiny_folder):
     session = seen["session"]
     assert (session.num_samples, session.seed, seen["port"], seen["open_browser"]) == (8, 3, 0, False)
     assert session.cases.crop_size == (64, 64) == session.model.trained_size
-    assert explore(capsys, "--data", tiny_folder, "--saved_model", model, "--crop_size", "16", "--split", "train")[0] == 0
+    status, *_ = explore(capsys, "--data", tiny_folder, "--saved_model", model, "--crop_size", "16", "--split", "train")
+    assert status == 0
     assert seen["session"].cases.crop_size == (16, 16) and len(seen["session"].cases) == 24 and seen["open_browser"]
 
 

@@ -1,5 +1,8 @@
 """A tiny comparison, trained and recorded for real."""
 
+import fcntl
+import json
+import os
 import shutil
 
 import pytest
@@ -29,9 +32,18 @@ def tiny_comparison(tmp_path_factory, tiny_plan, tiny_info, tiny_settings):
     """Folder of a comparison that came to its end, and the lines that it said. Not to be changed."""
     from tf_probunet.comparison.compare import compare
 
-    folder, lines = tmp_path_factory.mktemp("comparison") / "tiny", []
-    compare(tiny_plan, tiny_info, folder, tiny_settings, command=COMMAND, report=lines.append)
-    return folder, lines
+    # Made once for all test workers: it takes a minute. Their temporary folders lie side by side.
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder, said = shared / "comparison" / "tiny", shared / "comparison" / "said.json"
+    said.parent.mkdir(exist_ok=True)
+    with open(said.parent / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            lines = []
+            compare(tiny_plan, tiny_info, folder, tiny_settings, command=COMMAND, report=lines.append)
+            said.write_text(json.dumps(lines))
+    return folder, json.loads(said.read_text())
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ def test_the_sources_have_not_changed_since_the_build():
 
 
 def test_the_build_is_complete_and_small():
-    assert {"index.html", "app.js", "worker.js", "index.css", "icon.svg", "licences.txt", "litert_wasm_compat_internal.js",
-            "litert_wasm_compat_internal.wasm"} == set(assets.names())
+    assert {"index.html", "app.js", "worker.js", "index.css", "icon.svg", "licences.txt",
+            "litert_wasm_compat_internal.js", "litert_wasm_compat_internal.wasm"} == set(assets.names())
     assert assets.read("litert_wasm_compat_internal.wasm")[:4] == b"\0asm"
     assert sum(path.stat().st_size for path in assets.FOLDER.iterdir()) < 2.5e6
     for named in re.findall(r'(?:src|href)="\./([^"]+)"', assets.read("index.html").decode()):
@@ -43,7 +43,8 @@ def test_the_toolchain_is_pinned_and_names_no_registry():
     assert json.loads(lock)["packages"]["node_modules/@litertjs/core"]["version"] == versions["@litertjs/core"]
 
 
-@pytest.mark.skipif(not (WEB / "node_modules").is_dir() or not shutil.which("npx"), reason="needs `npm ci` in explore/web")
+@pytest.mark.skipif(not (WEB / "node_modules").is_dir() or not shutil.which("npx"),
+                    reason="needs `npm ci` in explore/web")
 def test_it_builds_again_and_its_functions_pass(tmp_path):
     subprocess.run(["npx", "vite", "build", "--outDir", tmp_path / "build", "--logLevel", "error"], cwd=WEB, check=True)
     for path in sorted((tmp_path / "build").iterdir()):

@@ -102,7 +102,8 @@ def test_combiner_files(tmp_path, lidc, combiner_of):
     assert made.of_size((32, 48)) is made.of_size((32, 48))
     assert made.of_size((32, 48)).inputs == {"features": (1, 32, 48, 32), "latents": (1, 1, 1, 6)}
     assert made.of_size((32, 48)).metadata["saved_model_sha256"] == LocalModel(lidc).fingerprint
-    for name, content in {"a8": combiner_of(64, 64, num_samples=8), "b1": combiner_of(64, 64), "c": combiner_of(32, 32)}.items():
+    for name, content in {"a8": combiner_of(64, 64, num_samples=8), "b1": combiner_of(64, 64),
+                          "c": combiner_of(32, 32)}.items():
         (tmp_path / f"{name}.tflite").write_bytes(content)
     given = GivenCombiner(tmp_path)
     assert given.of_size((64, 64)).inputs["latents"] == (1, 1, 1, 6), "the one for the fewest samples"
@@ -119,7 +120,8 @@ def test_combiner_files(tmp_path, lidc, combiner_of):
 
 
 def test_a_model_of_another_kind_is_no_combiner(tmp_path):
-    double = tf.function(lambda images: {"twice": 2 * images}).get_concrete_function(tf.TensorSpec((1, 4), name="images"))
+    images = tf.TensorSpec((1, 4), name="images")
+    double = tf.function(lambda images: {"twice": 2 * images}).get_concrete_function(images)
     (tmp_path / "double.tflite").write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([double]).convert())
     with pytest.raises(ValueError, match="double.tflite is no combiner: its inputs are "):
         GivenCombiner(tmp_path / "double.tflite")

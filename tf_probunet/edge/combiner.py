@@ -97,16 +97,20 @@ class Combiner:
         """Runs every image's tiles for every group of samples: (image, rows, columns, samples, logits [m, h, w, K])."""
         height, width = self.size
         for image, (maps, points) in enumerate(zip(features, latents, strict=True)):
+            groups = []
+            for first in range(0, len(points), self.num_samples):
+                group = points[first : first + self.num_samples]
+                groups.append((slice(first, first + len(group)), _pad(group, (self.num_samples,))[:, None, None]))
             for top in range(0, maps.shape[0], height):
                 for left in range(0, maps.shape[1], width):
                     tile = maps[top : top + height, left : left + width]
                     self._compiled.write(features=_pad(tile, self.size)[None])
                     rows, columns = slice(top, top + tile.shape[0]), slice(left, left + tile.shape[1])
-                    for first in range(0, len(points), self.num_samples):
-                        group = points[first : first + self.num_samples]
-                        self._compiled.write(latents=_pad(group, (self.num_samples,))[:, None, None])
-                        logits = self._compiled.run()["logits"][: len(group), : tile.shape[0], : tile.shape[1]]
-                        yield image, rows, columns, slice(first, first + len(group)), logits
+                    for samples, group in groups:
+                        self._compiled.write(latents=group)
+                        logits = self._compiled.run()["logits"]
+                        count = samples.stop - samples.start
+                        yield image, rows, columns, samples, logits[:count, : tile.shape[0], : tile.shape[1]]
 
     def _check(self, features, latents):
         features, latents = np.asarray(features, np.float32), np.asarray(latents, np.float32)

@@ -9,11 +9,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from tf_probunet.edge.runtime import CompiledFile, NoGpuError
+from tf_probunet.edge.tflite_file import TfliteFile
 
 
 def check_on_gpu(path: str | os.PathLike, timeout: float = 300) -> dict:
@@ -56,4 +56,4 @@ def compare_gpu_with_cpu(content: bytes) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps(compare_gpu_with_cpu(Path(sys.argv[1]).read_bytes())))
+    print(json.dumps(compare_gpu_with_cpu(TfliteFile(sys.argv[1]).content)))

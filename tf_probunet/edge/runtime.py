@@ -1,6 +1,7 @@
 """A LiteRT model compiled for the GPU alone or the CPU alone: nothing runs elsewhere than where it says."""
 
 import functools
+import math
 import os
 import re
 import tempfile
@@ -69,11 +70,15 @@ class CompiledFile:
         for name, value in inputs.items():
             self._inputs[name].write(np.ascontiguousarray(value, np.float32))
 
+    def compute(self) -> None:
+        """Runs the model on the inputs that were written and leaves its outputs where they are."""
+        self._model.run_by_name(self.signature, self._inputs, self._outputs)
+
     def run(self) -> dict[str, np.ndarray]:
         """Runs the model on the inputs that were written; float32 outputs by name."""
-        self._model.run_by_name(self.signature, self._inputs, self._outputs)
+        self.compute()
         return {
-            name: buffer.read(int(np.prod(self.shapes[name])), np.float32).reshape(self.shapes[name])
+            name: buffer.read(math.prod(self.shapes[name]), np.float32).reshape(self.shapes[name])
             for name, buffer in self._outputs.items()
         }
 

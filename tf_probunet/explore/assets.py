@@ -1,4 +1,4 @@
-"""The page's files, as `npm run build` made them: compressed in the package, whole in memory once they are asked for."""
+"""The page's files, as `npm run build` made them: compressed in the package, whole in memory once asked for."""
 
 import functools
 import lzma

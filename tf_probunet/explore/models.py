@@ -53,8 +53,8 @@ class LocalModel:
     def trunk(self, images):
         images, channels = np.asarray(images, np.float32), self.exported.config["image_channels"]
         if images.shape[3] != channels:
-            raise ValueError(f"The model sees images of {channels} channels. Received: {images.shape[3]} channels. Give "
-                             "images like those that it was trained on.")
+            raise ValueError(f"The model sees images of {channels} channels. Received: {images.shape[3]} channels. "
+                             "Give images like those that it was trained on.")
         check_size(*images.shape[1:3], 2 ** (len(self.exported.config["channels"]) - 1))
         outputs = self.exported.signatures["trunk"](images=tf.constant(images))
         return Trunk(*(outputs[name].numpy() for name in ("features", "prior_mean", "prior_stddev")),

@@ -38,7 +38,9 @@ def make_server(session: Session, port: int = 0):
 
         from tf_probunet.explore.application import make_application
     except ImportError as error:
-        raise ImportError("probunet explore needs starlette and uvicorn: pip install 'tf_probunet[explore]'.") from error
+        raise ImportError(
+            "probunet explore needs starlette and uvicorn: pip install 'tf_probunet[explore]'."
+        ) from error
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -20,6 +20,7 @@ from tf_probunet.edge.tflite_file import TfliteFile
 from tf_probunet.export.exported import ExportedModel
 from tf_probunet.export.manifest import NAME as MANIFEST
 from tf_probunet.export.rebuilt import rebuilt_model
+from tf_probunet.models import LatentSegmenter
 from tf_probunet.quiet import native_stderr
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -40,7 +41,13 @@ def convert_combiner(exported: ExportedModel, size: tuple[int, int], num_samples
     Returns:
         the content of a `.tflite` file with the signature `combiner` and our metadata.
     """
-    model = rebuilt_model(exported)
+    function, specification = combiner_function(rebuilt_model(exported), size, num_samples)
+    content = convert_function("combiner", function, specification, precision, calibration)
+    return _described(content, exported, "combiner", precision, size=size, num_samples=num_samples)
+
+
+def combiner_function(model: LatentSegmenter, size: tuple[int, int], num_samples: int) -> tuple[Callable, dict]:
+    """The combiner as `convert_function` takes it: a function of features and latents, and what these are."""
     layer, latent_dim = model.combiner, model.latent_dim
 
     def combiner(features, latents):
@@ -50,12 +57,10 @@ def convert_combiner(exported: ExportedModel, size: tuple[int, int], num_samples
             hidden = tf.nn.relu(conv(hidden))
         return {"logits": layer.logits(hidden)}
 
-    specification = {
+    return combiner, {
         "features": tf.TensorSpec((1, *size, layer.hidden[0].filters), tf.float32, name="features"),
         "latents": tf.TensorSpec((num_samples, 1, 1, latent_dim), tf.float32, name="latents"),
     }
-    content = _convert("combiner", combiner, specification, precision, calibration)
-    return _described(content, exported, "combiner", precision, size=size, num_samples=num_samples)
 
 
 def convert_trunk(exported: ExportedModel, size: tuple[int, int], precision: str = "float32") -> bytes:
@@ -75,7 +80,7 @@ def convert_trunk(exported: ExportedModel, size: tuple[int, int], precision: str
         return {"features": model.combiner.project_features(features), "prior_mean": mean, "prior_stddev": stddev}
 
     images = tf.TensorSpec((1, *size, exported.config["image_channels"]), tf.float32, name="images")
-    content = _convert("trunk", trunk, {"images": images}, precision)
+    content = convert_function("trunk", trunk, {"images": images}, precision)
     return _described(content, exported, "trunk", precision, size=size)
 
 
@@ -84,7 +89,18 @@ def fingerprint(exported: ExportedModel) -> str:
     return sha256_of(exported.folder / MANIFEST)
 
 
-def _convert(name, function, specification, precision, calibration=None):
+def convert_function(name: str, function: Callable, specification: dict, precision: str = "float32",
+                     calibration: Callable[[], Iterator[dict]] | None = None) -> bytes:
+    """A function of tensors of fixed shapes as a LiteRT model with one signature.
+
+    Args:
+        name: of the signature.
+        function: takes the specification's tensors by name and returns tensors by name; its variables become constants.
+        specification: a `tf.TensorSpec` for each input, by name.
+        precision, calibration: see `convert_combiner`.
+    Returns:
+        the content of a `.tflite` file.
+    """
     concrete = tf.function(function).get_concrete_function(**specification)
     frozen = convert_variables_to_constants_v2(concrete)  # LiteRT would take a Keras model's variables for state
     arguments = list(specification.values())

@@ -1,4 +1,4 @@
-"""Debian's Chromium, and a page that watches what it must not do: errors, warnings of its policy, requests elsewhere."""
+"""Debian's Chromium, and a page that is watched for what it must not do: errors, requests elsewhere."""
 
 import base64
 import json
@@ -55,7 +55,10 @@ class Watched:
         return np.stack([mask_of(text) for text in self.page.evaluate("window.__probunet.wall()")])
 
     def wait(self, reached, what, seconds=30):
-        """What the page shows once `reached` holds of it. (Playwright's own waiting needs eval, which the page forbids.)"""
+        """What the page shows once `reached` holds of it.
+
+        Playwright's own waiting needs eval, which the page forbids.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             found = self.read()
