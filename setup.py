@@ -22,7 +22,7 @@ EXTRAS = {
     # `probunet convert` and `tf_probunet.edge.Combiner`: the combiner on devices.
     "edge": ["ai-edge-litert>=2.3,<3"],
     # `probunet explore`: the local page; what runs in the browser lies in the package.
-    "explore": ["ai-edge-litert>=2.1", "starlette>=0.46", "uvicorn>=0.30"],
+    "explore": ["ai-edge-litert>=2.3,<3", "starlette>=0.46", "uvicorn>=0.30"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
     # `probunet serve`: replicas on one machine or a cluster, whose gRPC proxy takes TensorFlow Serving's own servicer.
