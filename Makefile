@@ -49,12 +49,13 @@ browser:
 test: $(VENV)/installed browser
 	$(BIN)/python -m pytest tests -n auto --dist loadfile --no-loadscope-reorder
 
-benchmark: $(VENV)/installed
+benchmark: $(VENV)/installed browser
 	$(BIN)/python benchmarks/speed.py --output benchmarks/results/speed_$$(nproc)_cores.json
 	$(BIN)/python benchmarks/prepare.py --output benchmarks/results/prepare_$$(nproc)_cores.json
 	$(BIN)/python benchmarks/contours.py --output benchmarks/results/contours.json
 	$(BIN)/python benchmarks/energy_distance.py --output benchmarks/results/energy_distance.json
 	$(BIN)/python benchmarks/edge.py --output benchmarks/results/edge_$$(nproc)_cores.json
+	$(BIN)/python benchmarks/explore.py --output benchmarks/results/explore_$$(nproc)_cores.json
 	$(BIN)/python benchmarks/serving.py --output benchmarks/results/serving_$$(nproc)_cores.json
 
 clean:

@@ -35,7 +35,7 @@ flags.DEFINE_integer("size", 128, "height and width")
 flags.DEFINE_integer("rounds", 300, "runs of each file, in turn")
 flags.DEFINE_string("output", None, "JSON file for the figures")
 FLAGS = flags.FLAGS
-TILES = "tiles of 32x32"
+TILES, AT_ONCE = "tiles of 32x32, 4 at once", 4
 
 
 def convolutions_alone(model, size):
@@ -88,11 +88,11 @@ def in_turns(calls, rounds):
 def formulations(model, size, more=None):
     """The combiner, its two convolutions alone, and the concatenated form, for one hypothesis.
 
-    "tiles of 32x32" is the combiner for a 32x32 tile, as often as there are tiles.
+    Tiles are run as often as there are some in the image, and their time divided by the hypotheses in it.
     """
     contents = {
         "float32": convert_function("combiner", *combiner_function(model, (size, size), 1)),
-        TILES: convert_function("combiner", *combiner_function(model, (32, 32), 1)),
+        TILES: convert_function("combiner", *combiner_function(model, (32, 32), AT_ONCE)),
         **(more or {}),
         "convolutions alone": convolutions_alone(model, size), "concatenated": concatenated(model, size),
     }
@@ -103,6 +103,7 @@ def formulations(model, size, more=None):
     calls = {name: file.compute for name, file in files.items()}
     calls[TILES] = partial(repeat, calls[TILES], (size // 32) ** 2)
     median = in_turns(calls, FLAGS.rounds)
+    median[TILES] /= AT_ONCE
     kernels = [conv.kernel for conv in (*model.combiner.hidden[1:], model.combiner.logits)]
     return {
         "milliseconds": median,
@@ -123,7 +124,7 @@ def tiles(exported, size, num_samples=16):
     examples = made_up_examples(exported, (size, size), num_images=1)
     latents, combiners = examples.latents(num_samples, (0, 0)), {}
     with tempfile.TemporaryDirectory() as folder:
-        for tile, count in ((size, 1), (size, num_samples), (64, 1), (32, 1), (32, num_samples)):
+        for tile, count in ((size, 1), (size, num_samples), (64, 1), (32, 1), (32, AT_ONCE), (32, num_samples)):
             path = os.path.join(folder, f"{tile}-{count}.tflite")
             with open(path, "wb") as file:
                 file.write(convert_combiner(exported, (tile, tile), count))

@@ -92,7 +92,7 @@ export class Page implements Screen {
                                           ['level', values.low - 0.1 * span, values.high + 0.1 * span, window.level]] as const) {
       Object.assign(byId<HTMLInputElement>(id), {min: low, max: high, step: values.step < 1 ? 'any' : '1'});
       byId<HTMLInputElement>(id).value = String(value);
-      byId(`${id}-value`).textContent = values.text(value) + (values.unit && id === 'level' ? '' : '');
+      byId(`${id}-value`).textContent = values.text(value);
     }
     const presets = byId<HTMLSelectElement>('presets'), at = values.presets.findIndex(([, one]) =>
       Math.abs(one.width - window.width) < 1e-9 && Math.abs(one.level - window.level) < 1e-9);
