@@ -1,7 +1,8 @@
 """How fast the page of `probunet explore` follows a hand: `python benchmarks/explore.py --output FILE`.
 
-In Debian's headless Chromium, combiner in WASM, reference model, images of 64x64 and 128x128: milliseconds from the event
-of a drag to the drawn mask, as the page itself measures them (medians of at least 100), of one hypothesis, and of a wall of 64.
+In Debian's headless Chromium, combiner in WASM, reference model, images of 64x64 and 128x128: milliseconds from the
+event of a drag to the drawn mask, as the page itself measures them (medians of a hundred), of one hypothesis, and of a
+wall of 64.
 """
 
 import os

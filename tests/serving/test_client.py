@@ -13,6 +13,8 @@ import rest_server
 from client_contract import LIDC, ROOT, ClientContract, example_images, small
 from servables import Model, Servables
 
+from tf_probunet.edge import Combiner
+from tf_probunet.export.litert import convert_combiner
 from tf_probunet.serving import Client, Retries, ServingError, grpc_transport, rest_transport
 
 SERVERS = {"grpc": grpc_server.serving, "rest": rest_server.serving}
@@ -141,6 +143,14 @@ class TestCombinerOfOnesOwn:
         chunks = list(client.stream(images, num_samples=5, chunk=3))
         np.testing.assert_array_equal(np.concatenate(chunks, axis=1), model.sample(images, 5)[0])
         assert shapes == [((2, 32, 32, 32), (2, 3, 6)), ((2, 32, 32, 32), (2, 2, 6))]
+        assert servables.predictions() == [("trunk", 1)]
+
+    def test_may_be_a_file_for_devices(self, connect, servables, model, tmp_path):
+        path = tmp_path / "combiner.tflite"
+        path.write_bytes(convert_combiner(model, (32, 32), 4))
+        client, images = connect(version=1, combiner=Combiner(path, accelerator="cpu")), example_images()
+        found = np.concatenate(list(client.stream(images, num_samples=5, chunk=3)), axis=1)
+        assert np.mean(found != model.sample(images, 5)[0]) < 1e-3  # a tie may fall either way
         assert servables.predictions() == [("trunk", 1)]
 
 

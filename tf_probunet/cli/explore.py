@@ -58,8 +58,8 @@ def main(values, _):
 
 @contextlib.contextmanager
 def _model(values):
-    from tf_probunet.export.exported import ExportedModel
     from tf_probunet.explore.models import LocalModel, RemoteModel
+    from tf_probunet.export.exported import ExportedModel
 
     exported = ExportedModel(values.saved_model) if values.saved_model else None
     if values.server is None:

@@ -44,7 +44,7 @@ def _page(content):
     ]
     small = [row for row in content["files"] if "clipped" in row]
     if small:
-        lines += ["", f"## 8 bits", "", f"Calibrated on {content['calibrated_on']}. Energy distances at 16 samples, "
+        lines += ["", "## 8 bits", "", f"Calibrated on {content['calibrated_on']}. Energy distances at 16 samples, "
                   "means over the images above.", "", markdown.table(
                       ("file", "same class", "int8 to float32", "int8 to graders", "float32 to graders", "z clipped"),
                       [(row["file"], f"{row['same_pixels']:.2%}", f"{row['energy_distance']:.4f}",

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tf_probunet.edge.noise import check_seed
 from tf_probunet.serving.connection import Tls, parse_address
 from tf_probunet.serving.errors import ServingError
-from tf_probunet.serving.noise import check_seed, noise_chunks, standard_normal
+from tf_probunet.serving.noise import noise_chunks, standard_normal
 from tf_probunet.serving.retries import Retries
 from tf_probunet.serving.steps import Compute, Emit, GetMetadata, GetStatus, ModelSpec, Predict
 

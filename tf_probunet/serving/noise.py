@@ -1,10 +1,11 @@
 """The noise of samples: the same seed gives the same numbers here, in a served model's client, and in process."""
 
 import itertools
-import operator
 from collections.abc import Iterator
 
 import numpy as np
+
+from tf_probunet.edge.noise import check_seed
 
 BLOCK = 16  # samples that are drawn at once where their number is not known
 
@@ -50,15 +51,6 @@ def noise_chunks(num_images: int, latent_dim: int, num_samples: int | None, seed
         while left.shape[1] >= chunk:
             yield left[:, :chunk]
             left = left[:, chunk:]
-
-
-def check_seed(seed) -> tuple[int, int]:
-    """Two integers; a `ValueError` for anything else."""
-    try:
-        first, second = map(operator.index, seed)
-    except (TypeError, ValueError):
-        raise ValueError(f"seed must be two integers, such as (0, 1). Received: {seed!r}.") from None
-    return first, second
 
 
 def _folded(seed, block):
