@@ -15,7 +15,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
 SIZES = {"desk": (1280, 800), "tablet": (820, 1180)}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # as long as it lives, its loop is in the way of asyncio in other files' tests
 def chromium():
     if not Path(CHROMIUM).is_file():
         pytest.skip(f"needs {CHROMIUM} (Debian package chromium)")
