@@ -17,7 +17,7 @@ class Combiner:
     change nothing.
 
     Args:
-        path: the `.tflite` file.
+        path: the `.tflite` file, or its bytes.
         accelerator: "auto" takes the GPU if there is one, else the CPU; "gpu" and "cpu" take that or raise.
         num_threads: of the CPU.
         half: lets the GPU compute in float16, which is faster and less exact.
@@ -39,9 +39,10 @@ class Combiner:
         segmentations, probabilities = combiner.sample(features, prior_mean, prior_stddev, num_samples=100, seed=(0, 0))
     """
 
-    def __init__(self, path: str | os.PathLike, accelerator: str = "auto", num_threads: int = 1, half: bool = False):
+    def __init__(self, path: str | os.PathLike | bytes, accelerator: str = "auto", num_threads: int = 1,
+                 half: bool = False):
         file = TfliteFile(path)
-        _check_is_combiner(file, path)
+        _check_is_combiner(file)
         self.metadata = file.metadata or {}
         self._compiled = CompiledFile(file.content, accelerator, num_threads, half)
         self.device = self._compiled.device
@@ -139,11 +140,11 @@ class Combiner:
         return f" This file is of {name}: are trunk and combiner of one version?" if name else ""
 
 
-def _check_is_combiner(file, path):
+def _check_is_combiner(file):
     if sorted(file.inputs) != ["features", "latents"] or list(file.outputs) != ["logits"]:
         raise ValueError(
-            f"{path} is no combiner: it takes {_list(file.inputs)} and gives {_list(file.outputs)}; expected features "
-            "and latents, and logits. Give a file combiner-*.tflite that `probunet convert` wrote."
+            f"{file.path or 'The model'} is no combiner: it takes {_list(file.inputs)} and gives {_list(file.outputs)}; "
+            "expected features and latents, and logits. Give a file combiner-*.tflite that `probunet convert` wrote."
         )
 
 

@@ -42,11 +42,11 @@ def check_operations(file: TfliteFile, name: str, allowed: set[str]) -> None:
 def combiner_error(exported: ExportedModel, combiner: Combiner, examples: Examples, seed) -> float:
     """Largest error of the file's logits against the exported signature's, which equal Keras's."""
     latents = examples.latents(combiner.num_samples, seed)
-    largest = 0.0
+    signature, largest = exported.signatures["combiner"], 0.0
+    feature_dtype = signature.structured_input_signature[1]["features"].dtype
     for features, points in zip(examples.features, latents, strict=True):
-        feature_dtype = exported.signatures["combiner"].structured_input_signature[1]["features"].dtype
-        expected = exported.signatures["combiner"](features=tf.cast(features[None], feature_dtype),
-                                                   latents=tf.constant(points[None]))["logits"].numpy()
+        expected = signature(features=tf.cast(features[None], feature_dtype),
+                             latents=tf.constant(points[None]))["logits"].numpy()
         largest = max(largest, _error(combiner(features[None], points[None]), expected))
     return largest
 

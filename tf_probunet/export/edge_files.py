@@ -83,10 +83,10 @@ class _Files:
         checks.check_operations(file, name, checks.COMBINER_OPERATIONS[precision])
         path = self.folder / name
         path.write_bytes(file.content)
-        combiner = Combiner(path, "cpu")
+        combiner = Combiner(file.content, "cpu")
         facts = {"error": checks.combiner_error(self.exported, combiner, self._few(), self.seed)}
         if precision == "int8":
-            whole = self._whole(num_samples)
+            whole = Combiner(convert_combiner(self.exported, self.size, num_samples), "cpu")
             facts |= checks.compare_int8(
                 name, whole, combiner, self.examples, 16, self.seed, num_classes=self.exported.num_classes,
                 classes=self.data.scored_classes, ignore_label=self.data.ignore_label,
@@ -109,16 +109,6 @@ class _Files:
     def _few(self):
         """Enough images for the largest error, few enough for a large network."""
         return Examples(*(value[:8] if hasattr(value, "shape") else value for value in self.examples))
-
-    def _whole(self, num_samples):
-        """The float32 file beside an int8 one; made for the comparison where it is not wanted itself."""
-        content = convert_combiner(self.exported, self.size, num_samples)
-        path = self.folder / ".float32.tflite"
-        try:
-            path.write_bytes(content)
-            return Combiner(path, "cpu")
-        finally:
-            path.unlink(missing_ok=True)
 
     def _row(self, path, file, precision, facts, gpu_bound) -> dict:
         gpu = checks.check_gpu(path, path.name, gpu_bound, self.require_gpu)
