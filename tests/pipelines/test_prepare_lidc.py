@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dicom_files
@@ -299,7 +300,7 @@ class TestAtScale:
         assert files_of(tmp_path / "data") == files_of(prepared[0])
 
     def test_killed_and_started_again(self, archive, prepared, tmp_path):
-        """At moments by lot, until it comes through: the same bytes."""
+        """As soon as it has begun to write, then at moments by lot, until it comes through: the same bytes."""
         script = (
             "import sys; from tf_probunet.data.lidc import Grid\n"
             "from tf_probunet.pipelines.prepare_lidc import prepare_lidc\n"
@@ -310,8 +311,10 @@ class TestAtScale:
         while not (tmp_path / "data").is_dir():
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
                 process.stdout.readline()
+                while not list(tmp_path.glob(".data*")) and process.poll() is None:
+                    time.sleep(0.002)
                 try:
-                    process.wait(moments.uniform(0.2, 4.0) if kills < 3 else None)
+                    process.wait(moments.uniform(0, 2) if 0 < kills < 3 else None if kills else 0)
                 except subprocess.TimeoutExpired:
                     os.kill(process.pid, signal.SIGKILL)
                     kills += 1
