@@ -112,7 +112,7 @@ def tiny_run(tmp_path_factory, tiny_info):
 
     experiment = preset("demo").replace(
         channels=(4, 8), latent_dim=3, combiner_channels=(8, 8), crop_size=(32, 32), batch_size=4, steps=6,
-        steps_per_epoch=3, validation_images=4, validation_samples=2,
+        steps_per_epoch=3, validation_images=4, validation_samples=2, precision="float32",
     )
     folder = tmp_path_factory.mktemp("tiny_run") / "run"
     train(experiment, tiny_info, folder, report=lambda line: None)

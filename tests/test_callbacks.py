@@ -1,6 +1,7 @@
 """Callbacks of training, each alone."""
 
 import math
+import time
 
 import keras
 import numpy as np
@@ -9,6 +10,8 @@ import tensorflow as tf
 
 from tf_probunet import callbacks
 from tf_probunet.callbacks import averaged_weights
+from tf_probunet.callbacks.progress import _duration
+from tf_probunet.callbacks.validation import one_grader_an_image
 from tf_probunet.metrics import energy_distance
 from tf_probunet.models import ProbabilisticUNet
 
@@ -65,20 +68,6 @@ class TestAveragedWeights:
         assert_weights(model, raw)
 
 
-class TestStopOnNonFinite:
-    @pytest.mark.parametrize("value", [math.nan, math.inf, tf.constant(math.nan)])
-    def test_stops_with_the_remedies(self, value):
-        callback = callbacks.StopOnNonFinite("runs/one")
-        with pytest.raises(FloatingPointError, match="kl is not finite near batch 50.*kept in runs/one.*--clipnorm"):
-            callback.on_train_batch_end(50, {"loss": 1.0, "kl": value})
-        with pytest.raises(FloatingPointError, match="near batch the last"):
-            callback.on_epoch_end(0, {"loss": 1.0, "kl": value})
-
-    def test_finite_values_pass(self):
-        callbacks.StopOnNonFinite("run").on_train_batch_end(0, {"loss": tf.constant(1.0)})
-        callbacks.StopOnNonFinite("run").on_epoch_end(0, {"loss": 1e30})
-
-
 class TestLastStep:
     @pytest.mark.parametrize("first, total, trained_steps", [(0, 3, 3), (2, 3, 1)])
     def test_ends_within_an_epoch(self, first, total, trained_steps):
@@ -95,7 +84,7 @@ class TestLastStep:
 class TestProgress:
     def test_tells_step_losses_and_time_left(self, monkeypatch):
         now = [0.0]
-        monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
         lines = []
         progress = callbacks.Progress(1000, first_step=100, report=lines.append, interval=20)
         for _ in range(21):
@@ -107,7 +96,7 @@ class TestProgress:
 
     @pytest.mark.parametrize("seconds, text", [(59.9, "0 min 59 s"), (3600, "1 h 00 min"), (7384, "2 h 03 min")])
     def test_durations(self, seconds, text):
-        assert callbacks._duration(seconds) == text
+        assert _duration(seconds) == text
 
 
 def batches(num=5, size=16, graders=3, batch_size=2):
@@ -141,10 +130,12 @@ class TestValidation:
         diversities = np.concatenate([result.sample_diversity for result in results])
         assert logs["val_energy_distance"] == pytest.approx(distances.mean(), abs=1e-9)
         assert logs["val_sample_diversity"] == pytest.approx(diversities.mean(), abs=1e-9)
-        losses = model.evaluate(batches().enumerate().map(callbacks._one_grader), return_dict=True, verbose=0)
+        losses = model.evaluate(batches().enumerate().map(one_grader_an_image), return_dict=True, verbose=0)
         assert {name: logs[f"val_{name}"] for name in losses} == pytest.approx(losses, rel=1e-6)
         assert set(logs) == {"loss", "val_loss", "val_cross_entropy", "val_kl", "val_energy_distance",
-                             "val_sample_diversity"}
+                             "val_sample_diversity", "val_grader_diversity", "val_nested_pairs", "val_kl_0", "val_kl_1",
+                             "val_active_latents", "val_prior_stddev"}
+        assert logs["val_kl_0"] + logs["val_kl_1"] == pytest.approx(logs["val_kl"], rel=1e-5)
 
     def test_is_the_same_each_time(self):
         model, _ = trained("adam", steps=1)
@@ -157,7 +148,7 @@ class TestValidation:
 
     def test_graders_take_turns_and_padding_none(self):
         batch = next(iter(batches(num=5, batch_size=5)))
-        images, found = callbacks._one_grader(0, batch)
+        images, found = one_grader_an_image(0, batch)
         expected = [batch["segmentations"][image, grader] for image, grader in enumerate([0, 1, 2, 1, 1])]
         np.testing.assert_array_equal(found, expected)
         assert images.shape == (5, 16, 16, 1) and not np.any(found == 255)

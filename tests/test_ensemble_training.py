@@ -15,6 +15,7 @@ TINY = Experiment(
     name="tiny", model="unet_ensemble", num_members=2, channels=(4, 8), num_convs=1, combiner_channels=(6,),
     initializer="he_normal", crop_size=(16, 16), batch_size=4, mirror=True, steps=4, steps_per_epoch=2,
     learning_rate=3e-3, ema_momentum=0.5, validation_images=6, validation_samples=3, seed=7,
+    precision="float32",
 )
 
 

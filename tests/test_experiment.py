@@ -74,7 +74,7 @@ class TestValues:
         ({"model": "mhead_unet"}, "Unknown model 'mhead_unet'. Did you mean mheads_unet"),
         ({"latent_injection": "middle"}, "latent_injection must be one of end, start. Received: 'middle'"),
         ({"num_members": 0}, "num_members must be at least 1. Received: 0"),
-        ({"precision": "float16"}, "precision must be one of float32, mixed_bfloat16. Received: 'float16'"),
+        ({"precision": "float16"}, "precision must be one of auto, float32, mixed_bfloat16. Received: 'float16'"),
         ({"schedule": "linear"}, "schedule must be one of piecewise, cosine. Received: 'linear'"),
         ({"schedule_boundaries": (1, 2), "schedule_values": (0.1,)}, "go in pairs.*Received: 2 and 1"),
         ({"steps": 0}, "steps must be at least 1. Received: 0"),
@@ -91,7 +91,7 @@ class TestValues:
     @pytest.mark.parametrize("name, message", [
         ("learning_rat", "Unknown Experiment field 'learning_rat'. Did you mean learning_rate"),
         ("batchsize", "Did you mean batch_size"), ("latent_dims", "Did you mean latent_dim"),
-        ("zzzzzz", "Unknown Experiment field 'zzzzzz'. Known: batch_size, .*weight_decay"),
+        ("zzzzzz", "Unknown Experiment field 'zzzzzz'. Known: accumulation_steps, .*weight_decay"),
     ])
     def test_an_unknown_field_names_the_near_ones(self, name, message):
         with pytest.raises(ValueError, match=message):

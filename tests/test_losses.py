@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_probunet.losses import masked_cross_entropy
+from tf_probunet.losses import masked_cross_entropy, standard_gumbel, stochastic_top_k
 
 
 def reference(segmentation, logits, ignore_label):
@@ -64,3 +64,38 @@ def test_ignored_pixels_get_no_gradient():
 def test_is_finite_for_huge_logits(scale):
     logits = np.array([[[[scale, -scale]]]], np.float32)
     assert np.isfinite(masked_cross_entropy(np.zeros((1, 1, 1), np.int32), logits)).all()
+
+
+class TestStochasticTopK:
+    def test_without_noise_takes_the_dearest_pixels_of_each_image(self):
+        per_pixel = tf.constant(np.arange(32, dtype=np.float32).reshape(2, 4, 4) % 16)
+        chosen = stochastic_top_k(per_pixel, 0.25, tf.zeros_like(per_pixel)).numpy()
+        np.testing.assert_array_equal(chosen, (per_pixel.numpy() >= 12).astype(np.float32))
+
+    def test_at_least_one_pixel_counts_and_free_ones_never(self):
+        per_pixel = np.zeros((2, 4, 4), np.float32)
+        per_pixel[0, 1, 2] = 3.0
+        chosen = stochastic_top_k(tf.constant(per_pixel), 0.5, tf.zeros_like(per_pixel)).numpy()
+        assert chosen.sum() == 1 and chosen[0, 1, 2] == 1
+        assert stochastic_top_k(tf.ones((1, 4, 4)), 1e-6, standard_gumbel((1, 4, 4), (0, 0))).numpy().sum() == 1
+
+    def test_the_first_drawn_is_drawn_in_proportion_to_its_cost(self):
+        """Of many images with the same four costs one pixel is taken each: its frequency is its share of the cost."""
+        cost = np.array([[1, 2], [3, 4]], np.float32)
+        per_pixel = tf.constant(np.broadcast_to(cost, (20_000, 2, 2)))
+        chosen = stochastic_top_k(per_pixel, 0.25, standard_gumbel((20_000, 2, 2), (3, 4)))
+        np.testing.assert_allclose(chosen.numpy().mean(axis=0), cost / 10, atol=0.012)  # 3.5 standard errors
+
+    def test_is_a_constant_to_differentiation(self):
+        per_pixel = tf.Variable(np.random.default_rng(0).random((1, 4, 4)).astype(np.float32))
+        with tf.GradientTape() as tape:
+            chosen = stochastic_top_k(per_pixel, 0.5, tf.zeros((1, 4, 4)))
+            loss = tf.reduce_sum(chosen * per_pixel)
+        np.testing.assert_array_equal(tape.gradient(loss, per_pixel), chosen)
+
+
+def test_gumbel_noise_has_its_moments():
+    noise = standard_gumbel((100_000,), (1, 2)).numpy()
+    assert np.isfinite(noise).all()
+    assert noise.mean() == pytest.approx(np.euler_gamma, abs=0.02)
+    assert noise.var() == pytest.approx(np.pi**2 / 6, rel=0.03)

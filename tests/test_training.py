@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from tf_probunet import callbacks, training
+from tf_probunet.checkpoints import Checkpoints
 from tf_probunet.data.dataset import load_info
 from tf_probunet.experiment import Experiment
 from tf_probunet.schedules import WarmUpSchedule
@@ -25,6 +26,7 @@ TINY = Experiment(
     name="tiny", channels=(4, 8), num_convs=1, latent_dim=2, combiner_channels=(6,), initializer="he_normal",
     crop_size=(16, 16), batch_size=4, mirror=True, rotation=90.0, steps=6, steps_per_epoch=2, learning_rate=3e-3,
     schedule="cosine", warmup_steps=2, clipnorm=1000.0, ema_momentum=0.5, validation_images=6, validation_samples=3,
+    precision="float32",
 )
 
 
@@ -106,7 +108,7 @@ class TestRunFolder:
         run, _, _ = unbroken
         distances = [float(row["val_energy_distance"]) for row in history_of(run)]
         best = int(np.argmin(distances)) + 1
-        checkpoints = tf.train.get_checkpoint_state(str(run / "checkpoints")).all_model_checkpoint_paths
+        checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
         # Validate anew what was saved: the figure of the best epoch comes out, to the bit.
         experiment, model = load_run(run)
         model.compile()
@@ -117,11 +119,12 @@ class TestRunFolder:
         logs = {}
         validation.on_epoch_end(0, logs)
         assert logs["val_energy_distance"] == pytest.approx(min(distances), abs=1e-9)
-        assert len(checkpoints) == 2  # the last two epochs'
-        path = str(run / "checkpoints" / f"ckpt-{best}")
-        if path in checkpoints:
+        assert checkpoints == ["step-00000004", "step-00000006"]  # the last two epochs'
+        name = f"step-{2 * best:08d}"
+        if name in checkpoints:
             raw, optimizer = build_model(experiment), build_optimizer(experiment)
             optimizer.build(raw.trainable_variables)
+            path = str(run / "checkpoints" / name / "state")
             tf.train.Checkpoint(model=raw, optimizer=optimizer).restore(path).expect_partial()
             averages = [np.array(average) for average in optimizer._model_variables_moving_average]
             assert_same_weights(weights_of(run, BEST_WEIGHTS), averages)
@@ -192,25 +195,24 @@ class TestResume:
     def test_after_a_kill_goes_on_as_if_unbroken(self, unbroken, tiny_info, tmp_path, where):
         run = tmp_path / "run"
         patch = {
-            "at an epoch's end": ("Checkpoints", "on_epoch_end", "self.manager.save(checkpoint_number=epoch + 1)\n"
-                                  "    if epoch == 1: kill()"),
-            "within an epoch": ("Progress", "on_train_batch_end", "self.step += 1\n    if self.step == 5: kill()"),
-            # History has the epoch, the checkpoint is half there.
-            "while a checkpoint is written": (
-                "Checkpoints", "on_epoch_end", "if epoch == 1:\n"
-                "        prefix = self.manager.latest_checkpoint[:-1] + '2'\n"
-                "        open(prefix + '.data-00000-of-00001', 'wb').write(b'half'); kill()\n"
-                "    self.manager.save(checkpoint_number=epoch + 1)"),
+            "at an epoch's end": ("checkpoints.Checkpoints.save", "self, step",
+                                  "saved(self, step)\n    if step == 4: kill()"),
+            "within an epoch": ("callbacks.Progress.on_train_batch_end", "self, batch, logs=None",
+                                "self.step += 1\n    if self.step == 5: kill()"),
+            # History has the epoch, the checkpoint is not there yet.
+            "while a checkpoint is written": ("checkpoints.sha256_of", "path",
+                                              "if 'step-00000004' in str(path): kill()\n    return summed(path)"),
         }[where]
         code = (
             "import json, os, signal, sys\n"
-            "from tf_probunet import callbacks\n"
+            "from tf_probunet import callbacks, checkpoints\n"
             "from tf_probunet.data.dataset import load_info\n"
             "from tf_probunet.experiment import Experiment\n"
             "from tf_probunet.training import train\n"
+            "saved, summed = checkpoints.Checkpoints.save, checkpoints.sha256_of\n"
             "def kill(): os.kill(os.getpid(), signal.SIGKILL)\n"
-            f"def patched(self, epoch, logs=None):\n    {patch[2]}\n"
-            f"callbacks.{patch[0]}.{patch[1]} = patched\n"
+            f"def patched({patch[1]}):\n    {patch[2]}\n"
+            f"{patch[0]} = patched\n"
             "experiment = Experiment().replace(**json.loads(sys.argv[1]))\n"
             "train(experiment, load_info(sys.argv[2]), sys.argv[3])\n"
         )
@@ -226,12 +228,16 @@ class TestResume:
 
     def test_a_finished_run_stays_as_it_is(self, unbroken, tiny_info):
         run, _, _ = unbroken
-        before = weights_of(run), weights_of(run, BEST_WEIGHTS), history_of(run)
-        model = train(TINY, tiny_info, run, resume=True, report=quiet)
-        assert_same_weights(weights_of(run), before[0])
-        assert_same_weights(weights_of(run, BEST_WEIGHTS), before[1])
-        assert history_of(run) == before[2]
-        assert_same_weights([weight.numpy() for weight in model.weights], before[1])
+        best = weights_of(run, BEST_WEIGHTS)
+        def state():
+            return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in run.rglob("*")}
+
+        before = state()
+        lines = []
+        model = train(TINY, tiny_info, run, resume=True, report=lines.append)
+        assert lines == [f"{run} is finished: 6 of 6 steps. Nothing to do."]
+        assert state() == before
+        assert_same_weights([weight.numpy() for weight in model.weights], best)
 
     def test_a_changed_experiment_is_refused_by_field(self, unbroken, tiny_info):
         with pytest.raises(ValueError, match=r"started with another experiment. It differs in learning_rate: 0.003 "
@@ -286,7 +292,8 @@ class TestRefused:
         run = tmp_path / "run"
         experiment = TINY.replace(schedule="piecewise", schedule_boundaries=(2,), schedule_values=(1e30,),
                                   ema_momentum=None, clipnorm=None)
-        with pytest.raises(FloatingPointError, match="not finite.*Remedies: --log_sigma_clip"):
+        with pytest.raises(FloatingPointError, match=r"the gradient was NaN or infinite at step 3|loss was .* step 3"
+                           r"|cross_entropy was .* step 3"):
             train(experiment, tiny_info, run, report=quiet)
         assert len(history_of(run)) == 1
         assert all(np.isfinite(weight).all() for weight in weights_of(run, BEST_WEIGHTS))
@@ -303,10 +310,10 @@ class TestRefused:
 
         run = tmp_path / "run"
         with monkeypatch.context() as patch:
-            patch.setattr(tf.train.CheckpointManager, "save", full)
+            patch.setattr(Checkpoints, "save", full)
             with pytest.raises(OSError, match="The disk is full: could not write .*free some space"):
                 train(TINY, tiny_info, run, report=quiet)
-        assert load_run(run)
+        assert Experiment.load(run) == TINY
         if not isinstance(error, OSError):
             train(TINY, tiny_info, run, resume=True, report=quiet)
             assert_same_weights(weights_of(run), weights_of(unbroken[0]))

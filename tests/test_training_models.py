@@ -12,7 +12,7 @@ from tf_probunet.training import LAST_WEIGHTS, build_model, load_run, train
 TINY = Experiment(
     name="tiny", channels=(4, 8), num_convs=1, latent_dim=2, combiner_channels=(6,), initializer="he_normal",
     crop_size=(16, 16), batch_size=4, steps=4, steps_per_epoch=2, learning_rate=3e-3, validation_images=6,
-    validation_samples=3, num_heads=3, num_members=2,
+    validation_samples=3, num_heads=3, num_members=2, precision="float32",
 )
 
 

@@ -11,7 +11,7 @@ from tf_probunet.data.reading import evaluation_dataset, explain_damage
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.models import UNetEnsemble
 from tf_probunet.staging import disk_errors
-from tf_probunet.training import BEST_WEIGHTS, LAST_WEIGHTS, build_model, check_data, open_run, train
+from tf_probunet.training import BEST_WEIGHTS, LAST_WEIGHTS, build_model, check_data, open_run, settled, train
 
 
 def member_experiment(experiment: Experiment, index: int) -> Experiment:
@@ -41,6 +41,7 @@ def train_members(experiment: Experiment, data: DatasetInfo, run: str | os.PathL
     """
     run = Path(run)
     data = data.with_window(experiment.window)
+    experiment = settled(experiment, run)
     member = build_model(member_experiment(experiment, 0))
     check_data(experiment, member, data)
     open_run(experiment, data, run, resume)

@@ -11,12 +11,13 @@ from tf_probunet.staging import replace_file
 from tf_probunet.suggest import unknown
 
 FILE_NAME = "experiment.json"
-PRECISIONS = ("float32", "mixed_bfloat16")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 SCHEDULES = ("piecewise", "cosine")
 INJECTIONS = ("end", "start")
 _EVERY = ("num_classes", "image_channels", "channels", "num_convs", "combiner_channels", "upsampling", "initializer",
           "image_mean", "image_stddev", "weight_decay", "seed")
-_LATENT = ("latent_dim", "segmentation_encoding", "log_sigma_clip", "beta")
+_LATENT = ("latent_dim", "segmentation_encoding", "log_sigma_clip", "beta", "beta_warmup_steps", "num_posterior_samples",
+           "topk_fraction", "geco_kappa", "geco_decay", "geco_rate")
 # Models by name, and the fields that are arguments of each; a table, so that flags are known without TensorFlow.
 MODEL_FIELDS = {
     "probabilistic_unet": (*_EVERY, *_LATENT, "fixed_prior", "posterior_sees_image", "latent_injection"),
@@ -37,6 +38,10 @@ class Experiment:
     and `MODEL_FIELDS` which fields it takes; it ignores the others. The paper's `latent_dim` and `beta` for
     "image2image_vae" are 3 and 10. Of a "unet_ensemble", `steps` and `seed + i` are those of member i. Augmentation
     fields are those of `tf_probunet.data.augment.Augmentation`.
+
+    `precision` "auto" is mixed_bfloat16 where the processor or the GPU multiplies in it, else float32; a run keeps what
+    it started with. A loss that is NaN or infinite sends a run back to its last checkpoint at half the learning rate, up
+    to `nonfinite_retries` times; after that, or with 0, it stops.
     """
 
     name: str = "custom"
@@ -62,6 +67,12 @@ class Experiment:
     num_heads: int = 16
     # Objective
     beta: float = 1.0
+    beta_warmup_steps: int = 0
+    num_posterior_samples: int = 1
+    topk_fraction: float | None = None
+    geco_kappa: float | None = None
+    geco_decay: float = 0.99
+    geco_rate: float = 0.01
     weight_decay: float = 1e-5
     head_epsilon: float = 0.05
     # Data
@@ -87,8 +98,10 @@ class Experiment:
     warmup_steps: int = 0
     clipnorm: float | None = None
     ema_momentum: float | None = None
-    precision: str = "float32"
+    accumulation_steps: int = 1
+    precision: str = "auto"
     seed: int = 0
+    nonfinite_retries: int = 0
     # Validation, every `steps_per_epoch` steps
     steps_per_epoch: int = 1000
     validation_images: int = 64
@@ -109,9 +122,12 @@ class Experiment:
                 f"{len(self.schedule_boundaries)} and {len(self.schedule_values)}."
             )
         for field in ("steps", "steps_per_epoch", "batch_size", "validation_images", "validation_samples",
-                      "num_members", "num_heads"):
+                      "num_members", "num_heads", "num_posterior_samples", "accumulation_steps"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1. Received: {getattr(self, field)}.")
+        for field in ("warmup_steps", "beta_warmup_steps", "nonfinite_retries"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field} must be at least 0. Received: {getattr(self, field)}.")
         for field in ("scale", "gamma"):
             low, high = getattr(self, field)
             if not 0 < low <= high:
@@ -177,11 +193,12 @@ class Experiment:
             ) from error
 
     def differences(self, other: "Experiment") -> list[str]:
-        """One line for each field in which two experiments differ."""
+        """One line for each field in which two experiments differ; precision "auto" may be either of the others."""
         return [
             f"{field.name}: {getattr(self, field.name)!r} here, {getattr(other, field.name)!r} there"
             for field in dataclasses.fields(self)
             if getattr(self, field.name) != getattr(other, field.name)
+            and not (field.name == "precision" and "auto" in (self.precision, other.precision))
         ]
 
 

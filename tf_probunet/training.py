@@ -9,11 +9,13 @@ import keras
 import tensorflow as tf
 
 from tf_probunet import callbacks
+from tf_probunet.checkpoints import Checkpoints
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage, training_dataset
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.models import MODELS, Segmenter
 from tf_probunet.models.segmenter import check_size
+from tf_probunet.precision import resolve_precision
 from tf_probunet.schedules import WarmUpSchedule
 from tf_probunet.staging import disk_errors, replace_file
 
@@ -21,22 +23,24 @@ BEST_WEIGHTS = "best.weights.h5"
 LAST_WEIGHTS = "last.weights.h5"
 CHECKPOINTS = "checkpoints"
 DATA_FACTS = "data.json"
+RETRIES = "retries.json"
+RETRY_RATE = 0.5  # of the learning rate, after each return to a checkpoint because of a loss that was not finite
 
 
 def build_model(experiment: Experiment) -> Segmenter:
     """The model of an experiment, its variables made and initialised from the experiment's seed."""
     keras.utils.set_random_seed(experiment.seed)
-    model = MODELS[experiment.model](dtype=experiment.precision, **experiment.model_arguments())
+    model = MODELS[experiment.model](dtype=resolve_precision(experiment.precision), **experiment.model_arguments())
     model.build()
     return model
 
 
-def build_optimizer(experiment: Experiment) -> keras.optimizers.Optimizer:
-    """Adam with the experiment's schedule, clipping and moving average."""
+def build_optimizer(experiment: Experiment, scale=1.0) -> keras.optimizers.Optimizer:
+    """Adam with the experiment's schedule, all of it times `scale`, its clipping and its moving average."""
     return keras.optimizers.Adam(
         learning_rate=WarmUpSchedule(
-            experiment.learning_rate, experiment.schedule, experiment.steps, experiment.schedule_boundaries,
-            experiment.schedule_values, experiment.warmup_steps,
+            scale * experiment.learning_rate, experiment.schedule, experiment.steps, experiment.schedule_boundaries,
+            [scale * value for value in experiment.schedule_values], experiment.warmup_steps,
         ),
         global_clipnorm=experiment.clipnorm,
         use_ema=experiment.ema_momentum is not None,
@@ -68,16 +72,33 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         return train_members(experiment, data, run, resume=resume, report=report)
     run = Path(run)
     data = data.with_window(experiment.window)
+    experiment = settled(experiment, run)
     model = build_model(experiment)
     check_data(experiment, model, data)
     open_run(experiment, data, run, resume)  # after the checks: a refused experiment leaves no folder
-    model.compile(build_optimizer(experiment))
+    while True:
+        try:
+            return _train_from_checkpoint(experiment, model, data, run, resume, report)
+        except callbacks.NonFiniteLoss as error:
+            retries = _note_retry(experiment, run, error)
+            report(f"{error.term} was NaN or infinite at step {error.step}. Retry {len(retries)} of "
+                   f"{experiment.nonfinite_retries}: from the last checkpoint, at {RETRY_RATE ** len(retries):g} times "
+                   "the learning rate.")
+            model = build_model(experiment)
+
+
+def _train_from_checkpoint(experiment, model, data, run, resume, report):
+    """Trains from the newest checkpoint that is whole, or from the first step, to the end."""
+    model.compile(build_optimizer(experiment, RETRY_RATE ** len(_retries(run))),
+                  accumulation_steps=experiment.accumulation_steps)
     model.optimizer.build(model.trainable_variables)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-    manager = tf.train.CheckpointManager(checkpoint, str(run / CHECKPOINTS), max_to_keep=2)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-    step = int(model.optimizer.iterations)
+    checkpoints = Checkpoints(run / CHECKPOINTS, model=model, optimizer=model.optimizer)
+    step = checkpoints.restore(report)
+    if step >= experiment.steps and (run / LAST_WEIGHTS).is_file():
+        report(f"{run} is finished: {step} of {experiment.steps} steps. Nothing to do.")
+        return _with_best_weights(model, run)
+    if not checkpoints.steps():
+        checkpoints.save(0)  # what to return to if the first epoch fails
     first_epoch = math.ceil(step / experiment.steps_per_epoch)  # a checkpoint ends an epoch; the last may be short
     history = callbacks.History(run / "history.csv", first_epoch)
     if resume:
@@ -100,23 +121,57 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
             shuffle=False,  # the pipeline has shuffled
             verbose=0,
             callbacks=[
-                callbacks.StopOnNonFinite(run),
+                callbacks.StopOnNonFinite(run, lambda: checkpoints.restore(report)),
                 callbacks.LastStep(experiment.steps, step),
                 callbacks.Progress(experiment.steps, step, report),
                 callbacks.Validation(validation, experiment.validation_samples, experiment.seed, data.scored_classes),
                 callbacks.BestWeights(run / BEST_WEIGHTS, history.best("val_energy_distance")),
                 history,
                 callbacks.ReportEpoch(report),
+                callbacks.WarnOfCollapse(report),
                 callbacks.ProgressPlot(run / "progress.png", history),
+                callbacks.Wall(validation, run / "wall.png", run / "tensorboard" / "wall", experiment.seed,
+                               experiment.validation_samples),
                 keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
-                callbacks.Checkpoints(manager),  # last: what it saves is a whole epoch
+                # Last: what it saves is a whole epoch.
+                keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: checkpoints.save(int(model.optimizer.iterations))),
             ],
         )
         with callbacks.averaged_weights(model):  # as `fit` leaves them, or after a kill right before this line
             callbacks.save_weights(model, run / LAST_WEIGHTS)
+    return _with_best_weights(model, run)
+
+
+def _with_best_weights(model, run):
     with callbacks.without_optimizer(model):
         model.load_weights(run / BEST_WEIGHTS)
     return model
+
+
+def settled(experiment: Experiment, run: Path) -> Experiment:
+    """The experiment with its precision decided: by the run that is there, or else by this machine."""
+    if experiment.precision != "auto":
+        return experiment
+    started = (run / FILE_NAME).is_file()
+    return experiment.replace(precision=Experiment.load(run).precision if started else
+                              resolve_precision(experiment.precision))
+
+
+def _retries(run):
+    """What was noted each time that a run went back to a checkpoint because of a loss that was not finite."""
+    path = run / RETRIES
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def _note_retry(experiment, run, error):
+    """Notes one more retry, on disk, for a resumed run must do the same; raises `error` where there were enough."""
+    retries = _retries(run)
+    if len(retries) >= experiment.nonfinite_retries:
+        raise error
+    retries.append({"term": error.term, "step": error.step})
+    with replace_file(run / RETRIES) as file:
+        json.dump(retries, file, indent=1)
+    return retries
 
 
 def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS, precision=None) -> tuple[Experiment, Segmenter]:
@@ -163,10 +218,14 @@ def open_run(experiment, data, run, resume):
     if resume and not started:
         raise FileNotFoundError(f"Nothing to resume: {run} has no {FILE_NAME}. Start without --resume.")
     if resume:
-        differences = Experiment.load(run).differences(experiment)
+        before = Experiment.load(run)
+        # More retries may be granted to a run that has used up its own.
+        differences = before.replace(nonfinite_retries=experiment.nonfinite_retries).differences(experiment)
         if differences:
             raise ValueError(f"{run} was started with another experiment. It differs in {'; '.join(differences)}.")
         _check_same_data(data, run)
+        if before != experiment:
+            experiment.save(run)
     elif run.exists() and any(run.iterdir()):
         raise FileExistsError(f"{run} already exists. Use --resume to go on with it, or choose another --run.")
     else:

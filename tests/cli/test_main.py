@@ -121,7 +121,7 @@ def test_presets_show_values_and_sources(probunet):
 def test_the_whole_path(probunet, tiny_folder, tmp_path):
     """train, kill-free resume, evaluate, export, sample, as README has it, on tiny data."""
     tiny = ["--preset", "demo", "--channels", "4,8", "--crop_size", "32,32", "--batch_size", "4", "--steps", "4",
-            "--steps_per_epoch", "2", "--validation_images", "4", "--validation_samples", "2"]
+            "--steps_per_epoch", "2", "--validation_images", "4", "--validation_samples", "2", "--precision", "float32"]
     run, models = tmp_path / "run", tmp_path / "saved_models" / "tiny"
     assert probunet("verify", "--data", tiny_folder)[0] == 0
     status, out, err = probunet("train", "--data", tiny_folder, "--run", run, *tiny)

@@ -199,12 +199,12 @@ class TestEvaluation:
                 np.testing.assert_array_equal(one[name], other[name])
 
     def test_graders_of_the_loss_come_up_as_often_as_modes_are_probable(self, info):
-        from tf_probunet.callbacks import _one_grader
+        from tf_probunet.callbacks.validation import one_grader_an_image
 
         weights = np.tile(mode_probabilities(CITYSCAPES_FLIPS).astype(np.float32), (8, 1))
         weights = np.concatenate([weights, np.zeros((8, 3), np.float32)], 1)  # padding
         batch = {"image": np.zeros((8, 1)), "segmentations": np.tile(np.arange(35), (8, 1)), "grader_weights": weights}
-        drawn = np.concatenate([_one_grader(tf.constant(index, tf.int64), batch)[1] for index in range(4)])
+        drawn = np.concatenate([one_grader_an_image(tf.constant(index, tf.int64), batch)[1] for index in range(4)])
         assert drawn.max() < 32  # no padding
         happened = mode_flips(CITYSCAPES_FLIPS)[drawn].mean(0)
         np.testing.assert_allclose(happened, [flip.probability for flip in CITYSCAPES_FLIPS], atol=0.1)

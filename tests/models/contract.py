@@ -42,6 +42,7 @@ class SegmenterContract:
         num_samples: M that the model can draw.
         random_samples: whether the seed decides the samples; off for models with a fixed set of hypotheses.
         learning_rate: with which the toy is learned in 30 steps.
+        parts_draw_alike: whether a batch cut into parts sees the random draws of the whole.
     """
 
     model_class: type
@@ -49,6 +50,7 @@ class SegmenterContract:
     num_samples = 3
     random_samples = True
     learning_rate = 3e-3
+    parts_draw_alike = True
 
     def make(self, **overrides):
         keras.utils.set_random_seed(0)
@@ -179,9 +181,25 @@ class SegmenterContract:
         images, segmentations = toy()
         history = model.fit(images, segmentations, validation_data=(images, segmentations), verbose=0).history
         names = [metric.name for metric in model.metrics]
-        assert len(set(names)) == len(names) and names[0] == "loss"
-        assert set(history) == {*names, *(f"val_{name}" for name in names)}
+        assert len(set(names)) == len(names) and names[0] == "loss" and "gradient_norm" in names
+        assert set(history) == {*names, *(f"val_{name}" for name in model.loss_terms)}
+        assert all(np.isfinite(values).all() for values in history.values()) and history["gradient_norm"][0] > 0
         assert len(model.train_on_batch(images, segmentations)) == len(names)
+
+    def test_a_batch_in_parts_is_the_same_step(self):
+        images, segmentations = toy(8, ignore=True)
+        found = []
+        for parts in (1, 3, 20):  # of 8 images: of 2, 3 and 3; and of one each
+            model = self.make()
+            model.compile(keras.optimizers.SGD(1e-4), accumulation_steps=parts)
+            losses = model.train_on_batch(images, segmentations, return_dict=True)
+            found.append((losses, [weight.numpy() for weight in model.trainable_weights]))
+        if self.parts_draw_alike:
+            for losses, weights in found[1:]:
+                assert losses == pytest.approx(found[0][0], rel=1e-4)
+                for whole, part in zip(found[0][1], weights, strict=True):
+                    np.testing.assert_allclose(part, whole, rtol=1e-3, atol=1e-6)
+        assert all(np.isfinite(value) for losses, _ in found for value in losses.values())
 
     def test_reported_loss_is_the_mean_over_images(self):
         """The last batch is smaller; it must not weigh more an image than the others."""

@@ -42,6 +42,7 @@ from tf_probunet.metrics.mode_frequencies import (
     pixel_mode_counts,
     total_variation,
 )
+from tf_probunet.metrics.nesting import nested_share
 from tf_probunet.metrics.reconstruction import reconstruction_iou
 from tf_probunet.metrics.significance import PairedComparison, compare_paired, holm
 from tf_probunet.metrics.variance_error import variance_error_correlation, variance_error_correlation_from_means
@@ -70,6 +71,7 @@ __all__ = [
     "maximum_calibration_error",
     "mode_agreement",
     "mode_counts",
+    "nested_share",
     "pairwise_class_iou",
     "pairwise_distance",
     "pairwise_iou",

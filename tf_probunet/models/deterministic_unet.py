@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from tf_probunet.head import Head
 from tf_probunet.losses import masked_cross_entropy
-from tf_probunet.models.segmenter import Segmenter, weighted_mean
+from tf_probunet.models.learner import weighted_mean
+from tf_probunet.models.segmenter import Segmenter
 from tf_probunet.unet import UNet
 
 
@@ -52,7 +53,7 @@ class DeterministicUNet(Segmenter):
         self.build()
         return self.head(self.unet(self.standardize(images), before_block=before_block))
 
-    def objective(self, images, segmentations, noise=None, sample_weight=None):
+    def objective(self, images, segmentations, noise=None, sample_weight=None, step=None):
         """Cross-entropy summed over labelled pixels, mean over the batch, plus weight decay."""
         logits = self.logits(images, self.before_block(noise))
         cross_entropy = weighted_mean(masked_cross_entropy(segmentations, logits, self.ignore_label), sample_weight)

@@ -58,14 +58,14 @@ class DropoutUNet(DeterministicUNet):
         """
         return self._sample(self.ready(images), tf.convert_to_tensor(num_samples), self.check_seed(seed))
 
-    def training_noise(self, images, step):
+    def training_noise(self, images, step, rows=None):
         """The seed of the masks of one step, [2]; None in validation."""
         if step is None:
             return None
         seed = tf.stack([self.seed, step])
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:  # each replica has other images
-            seed = tf.random.fold_in(seed, tf.distribute.get_replica_context().replica_id_in_sync_group)
-        return seed
+        if rows is None or (isinstance(rows.first, int) and rows.first == 0 and rows.count is rows.total):
+            return seed
+        return tf.random.fold_in(seed, rows.first)  # other images, other masks
 
     def before_block(self, noise):
         if noise is None or not self.dropout_rate:

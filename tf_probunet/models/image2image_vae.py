@@ -19,7 +19,7 @@ class Image2ImageVAE(LatentSegmenter):
             "one_hot_centered" (see `tf_probunet.latent.encode_segmentation`).
         log_sigma_clip: bound on |log sigma| of the posterior, or None for none.
         beta: weight of the KL divergence.
-        **kwargs: arguments of every `tf_probunet.models.Segmenter`.
+        **kwargs: arguments of every `EvidenceSegmenter` and of every `tf_probunet.models.Segmenter`.
 
     Example:
         >>> import numpy as np

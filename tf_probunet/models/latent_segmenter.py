@@ -1,44 +1,36 @@
-"""What models with a latent space share: prior, posterior, samples, reconstructions and the evidence lower bound."""
+"""What models with a latent space share: prior, posterior, samples and reconstructions."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tf_probunet.combiner import Combiner
 from tf_probunet.experiment import INJECTIONS
 from tf_probunet.head import Head
 from tf_probunet.latent import AxisAlignedGaussian, encode_segmentation, gaussian, num_segmentation_channels
-from tf_probunet.losses import masked_cross_entropy
-from tf_probunet.models.segmenter import Segmenter, weighted_mean
+from tf_probunet.models.evidence import EvidenceSegmenter
 from tf_probunet.unet import UNet
 
 
-class LatentSegmenter(Segmenter):
+class LatentSegmenter(EvidenceSegmenter):
     """A conditional variational autoencoder: z from a prior picks one segmentation of the image.
 
     Args:
-        latent_dim: N.
         segmentation_encoding: how the posterior net sees a segmentation: "foreground", "one_hot" or
             "one_hot_centered" (see `tf_probunet.latent.encode_segmentation`).
         log_sigma_clip: bound on |log sigma| of prior and posterior, or None for none, as in the paper.
-        beta: weight of the KL divergence.
         fixed_prior: the prior is N(0, I) instead of a net's of the image.
         posterior_sees_image: whether the posterior net reads the image beside the segmentation.
         latent_injection: where z comes in. "end": f_comb, over the U-Net's features, which are computed once an image.
             "start": z is broadcast and concatenated to the image, and the U-Net runs once a sample.
-        **kwargs: arguments of every `Segmenter`.
+        **kwargs: arguments of every `EvidenceSegmenter`.
     """
 
-    loss_terms = ("loss", "cross_entropy", "kl")
-
-    def __init__(self, *, latent_dim, segmentation_encoding, log_sigma_clip, beta, fixed_prior, posterior_sees_image,
-                 latent_injection, **kwargs):
+    def __init__(self, *, segmentation_encoding, log_sigma_clip, fixed_prior, posterior_sees_image, latent_injection,
+                 **kwargs):
         super().__init__(**kwargs)
         if latent_injection not in INJECTIONS:
             raise ValueError(f"Unknown latent_injection {latent_injection!r}. Expected one of {', '.join(INJECTIONS)}.")
-        self.latent_dim = latent_dim
         self.segmentation_encoding = segmentation_encoding
         self.log_sigma_clip = log_sigma_clip
-        self.beta = beta
         self.fixed_prior = fixed_prior
         self.posterior_sees_image = posterior_sees_image
         self.latent_injection = latent_injection
@@ -47,12 +39,12 @@ class LatentSegmenter(Segmenter):
 
         options = self.part_options
         self.unet = UNet(self.channels, num_convs=self.num_convs, upsampling=self.upsampling, name="unet", **options)
-        gaussian_net = dict(latent_dim=latent_dim, channels=self.channels, num_convs=self.num_convs,
+        gaussian_net = dict(latent_dim=self.latent_dim, channels=self.channels, num_convs=self.num_convs,
                             log_sigma_clip=log_sigma_clip, **options)
         self.prior_net = None if fixed_prior else AxisAlignedGaussian(name="prior_net", **gaussian_net)
         self.posterior_net = AxisAlignedGaussian(name="posterior_net", **gaussian_net)
         if latent_injection == "end":
-            self.combiner = Combiner(self.num_classes, latent_dim, self.combiner_channels, name="combiner", **options)
+            self.combiner = Combiner(self.num_classes, self.latent_dim, self.combiner_channels, name="combiner", **options)
         else:
             self.head = Head(self.num_classes, self.combiner_channels, name="head", **options)
 
@@ -69,15 +61,15 @@ class LatentSegmenter(Segmenter):
         if not self.fixed_prior:
             self.prior_net.build((None, None, None, self.image_channels))
         self.posterior_net.build((None, None, None, self._posterior_channels))
+        if self.geco is not None:
+            self.geco.build()
         self.built = True
 
     def get_config(self):
         return {
             **super().get_config(),
-            "latent_dim": self.latent_dim,
             "segmentation_encoding": self.segmentation_encoding,
             "log_sigma_clip": self.log_sigma_clip,
-            "beta": self.beta,
         }
 
     # --- The distribution over segmentations -------------------------------------------------------------------
@@ -169,41 +161,6 @@ class LatentSegmenter(Segmenter):
     def reconstruct(self, images, segmentations):
         """Logits [B, H, W, K] at the mean of the *posterior*: how well the latent space can say this segmentation."""
         return self.decode(self.features(images), self.posterior(images, segmentations).mean())
-
-    # --- Learning ----------------------------------------------------------------------------------------------
-
-    def objective(self, images, segmentations, noise=None, sample_weight=None):
-        """The negative evidence lower bound (equation 4), its parts, and weight decay.
-
-        Args:
-            images: [B, H, W, C].
-            segmentations: [B, H, W] int.
-            noise: [B, N], standard normal; makes the posterior's sample.
-            sample_weight: [B] or None.
-        Returns:
-            dict of scalars: loss, cross_entropy (summed over pixels, mean over the batch) and kl, in nats.
-        """
-        self.build()
-        features, prior_mean, prior_stddev = self.trunk(images)
-        mean, stddev = self._posterior(images, segmentations)
-        logits = self.decode(features, mean + stddev * noise)
-        cross_entropy = masked_cross_entropy(segmentations, logits, self.ignore_label)  # [B]
-        posterior, prior = gaussian(mean, stddev), gaussian(prior_mean, prior_stddev)
-        kl = tfp.distributions.kl_divergence(posterior, prior)  # [B], analytic
-        cross_entropy, kl = weighted_mean(cross_entropy, sample_weight), weighted_mean(kl, sample_weight)
-        loss = cross_entropy + self.beta * kl + sum(self.losses)  # equation 4, plus weight decay
-        return {"loss": loss, "cross_entropy": cross_entropy, "kl": kl}
-
-    def training_noise(self, images, step):
-        """[B, N]: this replica's rows of the noise of the whole batch, the same on one replica as on several."""
-        batch_size, num_replicas = tf.shape(images)[0], tf.distribute.get_strategy().num_replicas_in_sync
-        shape = (batch_size * num_replicas, self.latent_dim)
-        seed = (self.seed, -1 if step is None else step)
-        noise = tf.random.stateless_normal(shape, seed, dtype=tf.as_dtype(self.variable_dtype))
-        if num_replicas == 1:
-            return noise
-        first = tf.distribute.get_replica_context().replica_id_in_sync_group * batch_size
-        return noise[first : first + batch_size]
 
     # --- Parts -------------------------------------------------------------------------------------------------
 

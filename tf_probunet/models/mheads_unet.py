@@ -6,7 +6,8 @@ import tensorflow as tf
 from tf_probunet.head import Head
 from tf_probunet.losses import masked_cross_entropy
 from tf_probunet.models.hypotheses import choose, mean_logits
-from tf_probunet.models.segmenter import Segmenter, weighted_mean
+from tf_probunet.models.learner import weighted_mean
+from tf_probunet.models.segmenter import Segmenter
 from tf_probunet.unet import UNet
 
 
@@ -78,7 +79,7 @@ class MHeadsUNet(Segmenter):
         features = self.unet(self.standardize(images))
         return tf.stack([head(features) for head in self.heads], axis=1)
 
-    def objective(self, images, segmentations, noise=None, sample_weight=None):
+    def objective(self, images, segmentations, noise=None, sample_weight=None, step=None):
         """Each image's cross-entropies, its best head's weighing 1 - epsilon and the others' epsilon together."""
         logits = self.hypotheses(images)
         cross_entropies = tf.stack([

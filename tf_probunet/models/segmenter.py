@@ -3,8 +3,10 @@
 import keras
 import tensorflow as tf
 
+from tf_probunet.models.learner import Learner
 
-class Segmenter(keras.Model):
+
+class Segmenter(Learner):
     """A model that draws segmentation hypotheses: whatever is compared, exported or served, is one of these.
 
     A subclass takes flat keyword arguments, returns them all from `get_config`, and implements `build`, `call`
@@ -28,7 +30,7 @@ class Segmenter(keras.Model):
     Training data is `(images [B, H, W, C] float32, segmentations [B, H, W] int32)`, with one weight an image or none.
     """
 
-    loss_terms = ("loss", "cross_entropy")  # what `objective` returns, and `fit` reports
+    loss_terms = ("loss", "cross_entropy")
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class Segmenter(keras.Model):
         self.weight_decay = weight_decay
         self.ignore_label = ignore_label
         self.seed = seed
-        self.trackers = [keras.metrics.Mean(name=name) for name in self.loss_terms]
+        self.make_trackers()
 
     def sample(self, images, num_samples=16, seed=(0, 0)):
         """Draws segmentation hypotheses.
@@ -80,32 +82,10 @@ class Segmenter(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement sample().")
 
-    def objective(self, images, segmentations, noise=None, sample_weight=None):
-        """The loss of a batch and its parts.
-
-        Args:
-            images: [B, H, W, C].
-            segmentations: [B, H, W] int.
-            noise: what `training_noise` gives.
-            sample_weight: [B] or None.
-        Returns:
-            dict of scalars, one for each of `loss_terms`.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must implement objective().")
-
-    def training_noise(self, images, step):
-        """Everything random of one training step, a function of (seed, step): a resumed run sees what an unbroken one
-        would. `step` is None in validation. None for models without randomness."""
-        return None
-
     @property
     def size_multiple(self) -> int:
         """Image height and width must be multiples of this: 2 to the number of downsamplings."""
         return 2 ** (len(self.channels) - 1)
-
-    @property
-    def metrics(self):
-        return self.trackers  # without Keras's own "loss", which this model's stands for
 
     @property
     def part_options(self) -> dict:
@@ -129,51 +109,7 @@ class Segmenter(keras.Model):
             "seed": self.seed,
         }
 
-    # --- Learning ----------------------------------------------------------------------------------------------
-
-    def compile(self, optimizer="adam", *, jit_compile=False, **kwargs):
-        """As `keras.Model.compile`, without a loss argument: the objective is the model's own.
-
-        XLA is off unless asked for, because it makes the training step slower on CPUs.
-        """
-        for argument in ("loss", "loss_weights", "metrics", "weighted_metrics"):
-            if kwargs.get(argument) is not None:
-                raise ValueError(
-                    f"{type(self).__name__} has its own objective and metrics; call compile() without `{argument}`."
-                )
-        self.build()  # training steps call the parts, never the whole, so Keras would not
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-
-    def compile_from_config(self, config):
-        """Compiles a loaded model as the saved one was, which Keras leaves to models with a `compile` of their own."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)  # so that the saved state finds its variables
-
-    def train_step(self, data):
-        images, segmentations, sample_weight = self._unpack(data)
-        noise = self.training_noise(images, tf.cast(self.optimizer.iterations, tf.int32))
-        terms, gradients = self.loss_and_gradients(images, segmentations, noise, sample_weight)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return self._track(terms, images)
-
-    def loss_and_gradients(self, images, segmentations, noise, sample_weight):
-        """What `objective` returns, and the gradient of its loss for each of `trainable_weights`."""
-        with tf.GradientTape() as tape:
-            terms = self.objective(images, segmentations, noise, sample_weight)
-            scaled_loss = self.scale_loss(terms["loss"])
-        return terms, tape.gradient(scaled_loss, self.trainable_weights)
-
-    def scale_loss(self, loss):
-        """The loss as the optimizer wants it differentiated."""
-        # The optimizer sums gradients over replicas; the loss is a mean over the whole batch.
-        return self.optimizer.scale_loss(loss / tf.distribute.get_strategy().num_replicas_in_sync)
-
-    def test_step(self, data):
-        images, segmentations, sample_weight = self._unpack(data)
-        terms = self.objective(images, segmentations, self.training_noise(images, None), sample_weight)
-        return self._track(terms, images)
-
-    def _unpack(self, data):
+    def unpack(self, data):
         images, segmentations, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if segmentations is None:
             raise ValueError("Training data must be (images, segmentations) pairs. Received images alone.")
@@ -184,11 +120,6 @@ class Segmenter(keras.Model):
                 f"that shall not count with the ignore label, {self.ignore_label}."
             )
         return images, self.check_segmentations(images, segmentations), sample_weight
-
-    def _track(self, terms, images):
-        for tracker in self.trackers:
-            tracker.update_state(terms[tracker.name], sample_weight=tf.shape(images)[0])
-        return {tracker.name: tracker.result() for tracker in self.trackers}
 
     # --- Checks ------------------------------------------------------------------------------------------------
 
@@ -250,7 +181,3 @@ def check_size(height, width, multiple):
         f"Received: {height}x{width}. Pad to {up[0]}x{up[1]}{crop}."
     )
 
-
-def weighted_mean(values, sample_weight=None):
-    """Mean over the batch of [B] values, each times its weight where there are weights."""
-    return tf.reduce_mean(values if sample_weight is None else values * sample_weight)

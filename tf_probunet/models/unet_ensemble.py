@@ -73,13 +73,13 @@ class UNetEnsemble(Segmenter):
         logits = self._hypotheses(self.ready(images), members[: self.num_members])
         return tf.gather(logits, tf.range(num_samples) % self.num_members, axis=1)
 
-    def objective(self, images, segmentations, noise=None, sample_weight=None):
+    def objective(self, images, segmentations, noise=None, sample_weight=None, step=None):
         """The mean of the members' objectives."""
         self.build()
-        terms = [member.objective(images, segmentations, None, sample_weight) for member in self.members]
+        terms = [member.objective(images, segmentations, None, sample_weight, step) for member in self.members]
         return {name: sum(term[name] for term in terms) / self.num_members for name in self.loss_terms}
 
-    def loss_and_gradients(self, images, segmentations, noise, sample_weight):
+    def loss_and_gradients(self, images, segmentations, noise, sample_weight, step):
         """Each member's gradient is that of its own loss, as if it trained alone."""
         all_terms, gradients = [], []
         for member in self.members:
@@ -87,7 +87,7 @@ class UNetEnsemble(Segmenter):
             with tf.control_dependencies(gradients[-1:]):
                 images = tf.identity(images)
             with tf.GradientTape() as tape:
-                terms = member.objective(images, segmentations, None, sample_weight)
+                terms = member.objective(images, segmentations, None, sample_weight, step)
                 scaled_loss = self.scale_loss(terms["loss"])
             gradients += tape.gradient(scaled_loss, member.trainable_weights)
             all_terms.append(terms)
