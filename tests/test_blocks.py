@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_probunet.blocks import ConvBlock, Downsample, Upsample, conv2d
+from tf_probunet.blocks import ConvBlock, Downsample, Upsample, _sum_over_pixels, bias_add, conv2d
 
 
 def images(*shape, seed=0):
@@ -158,3 +158,31 @@ def test_gradients_of_downsample_exist_in_mixed_precision():
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(tf.cast(Downsample(dtype=keras.DTypePolicy("mixed_bfloat16"))(inputs), tf.float32))
     np.testing.assert_allclose(tape.gradient(total, inputs), np.full((1, 4, 4, 1), 0.25))
+
+
+class TestBiasGradient:
+    """Of bfloat16 it is summed in windows first."""
+
+    def gradient(self, upstream):
+        bias = tf.Variable(tf.zeros(upstream.shape[-1]))
+        with tf.GradientTape() as tape:
+            added = bias_add(tf.zeros_like(upstream), tf.cast(bias, upstream.dtype))
+            total = tf.reduce_sum(tf.cast(added * tf.stop_gradient(upstream), tf.float32))
+        return tape.gradient(total, bias).numpy()
+
+    @pytest.mark.parametrize("shape", [(3, 64, 64, 5), (2, 16, 48, 4), (2, 20, 12, 3), (2, 5, 7, 3), (2, 2, 2, 8)])
+    def test_is_the_sum_over_pixels(self, shape):
+        upstream = tf.cast(np.random.default_rng(0).normal(0.5, 1, shape).astype(np.float32), tf.bfloat16)
+        expected = tf.cast(upstream, tf.float32).numpy().sum(axis=(0, 1, 2))
+        scale = np.abs(tf.cast(upstream, tf.float32).numpy()).sum(axis=(0, 1, 2))
+        assert np.abs(self.gradient(upstream) - expected).max() < 2**-8 * scale.max()  # it comes back in bfloat16
+
+    def test_sizes_that_are_not_known_when_the_step_is_traced_are_summed_too(self):
+        upstream = tf.cast(tf.random.stateless_normal((2, 32, 32, 4), (0, 1)), tf.bfloat16)
+        signature = [tf.TensorSpec([None, None, None, 4], tf.bfloat16)]
+        found = tf.function(lambda values: _sum_over_pixels(values), input_signature=signature)(upstream)
+        np.testing.assert_allclose(found, _sum_over_pixels(upstream), atol=0.02 * 2048**0.5)
+
+    def test_float32_is_summed_plainly(self):
+        upstream = tf.random.stateless_normal((2, 32, 32, 4), (0, 1))
+        np.testing.assert_array_equal(_sum_over_pixels(upstream), tf.reduce_sum(upstream, axis=(0, 1, 2)))

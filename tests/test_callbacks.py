@@ -7,11 +7,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tf_probunet import callbacks
 from tf_probunet.callbacks import averaged_weights
 from tf_probunet.callbacks.progress import _duration
 from tf_probunet.callbacks.validation import one_grader_an_image
+from tf_probunet.callbacks.wall import choose_cases, draw_wall
 from tf_probunet.metrics import energy_distance
 from tf_probunet.models import ProbabilisticUNet
 
@@ -212,3 +214,53 @@ class TestHistory:
 
     def test_nothing_is_best_before_the_first_epoch(self, tmp_path):
         assert self.history(tmp_path / "history.csv").best("val_energy_distance") is None
+
+
+class TestWall:
+    def test_is_drawn_each_epoch_and_kept_for_tensorboard(self, tmp_path):
+        pytest.importorskip("matplotlib")
+        model, _ = trained("adam", steps=1)
+        wall = callbacks.Wall(batches(), tmp_path / "wall.png", tmp_path / "events", seed=0, num_samples=3)
+        wall.set_model(model)
+        for epoch in range(2):
+            (tmp_path / "wall.png").unlink(missing_ok=True)
+            wall.on_epoch_end(epoch, {"val_energy_distance": 0.5})
+            assert (tmp_path / "wall.png").read_bytes().startswith(b"\x89PNG")
+        events = [event for path in (tmp_path / "events").iterdir()
+                  for event in tf.compat.v1.train.summary_iterator(str(path)) if event.summary.value]
+        assert [event.step for event in events] == [0, 1]
+
+    def test_images_are_those_with_something_on_them_evenly_spread(self):
+        masks = np.zeros((20, 2, 8, 8), np.int32)
+        masks[::2, 1, 2:4] = 1  # of every other image
+        batch = {"image": np.arange(20, dtype=np.float32)[:, None, None, None] * np.ones((1, 8, 8, 1), np.float32),
+                 "segmentations": masks, "grader_weights": np.tile(np.float32([0.5, 0.5]), (20, 1))}
+        cases = choose_cases(tf.data.Dataset.from_tensors(batch))
+        assert [int(case["image"][0, 0, 0]) for case in cases] == [0, 2, 6, 10, 12, 16]
+        assert len(choose_cases(tf.data.Dataset.from_tensors({**batch, "segmentations": masks * 0}))) == 6
+
+    def test_of_many_classes_maps_are_drawn(self, tmp_path):
+        pytest.importorskip("matplotlib")
+        rng = np.random.default_rng(0)
+        cases = [{"image": rng.random((16, 16, 3), np.float32), "segmentations": rng.integers(0, 5, (2, 16, 16))}]
+        draw_wall(cases, rng.integers(0, 5, (1, 3, 16, 16)), rng.random((1, 16, 16)), tmp_path / "wall.png",
+                  num_classes=5, ignore_label=255, title="five classes")
+        assert (tmp_path / "wall.png").stat().st_size > 1000
+
+
+def test_latents_are_measured_as_tensorflow_probability_does():
+    model, _ = trained("adam", steps=3)
+    logs = {}
+    callback = callbacks.Validation(batches(), num_samples=2, seed=3)
+    callback.set_model(model)
+    callback.on_epoch_end(0, logs)
+    by_latent, stddevs = [], []
+    for images, segmentations in batches().enumerate().map(one_grader_an_image):
+        posterior, prior = model.posterior(images, segmentations), model.prior(images)
+        normals = [tfp.distributions.Normal(each.mean(), each.stddev()) for each in (posterior, prior)]
+        by_latent.append(tfp.distributions.kl_divergence(*normals).numpy())
+        stddevs.append(prior.stddev().numpy())
+    expected = np.concatenate(by_latent).mean(axis=0)
+    assert [logs[f"val_kl_{place}"] for place in range(2)] == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert logs["val_active_latents"] == (expected > 0.01).sum()
+    assert logs["val_prior_stddev"] == pytest.approx(np.concatenate(stddevs).mean(), rel=1e-5)

@@ -1,10 +1,13 @@
 """Convolution blocks and the two resampling steps that the encoders and the decoder are made of."""
 
+import math
+
 import keras
 import tensorflow as tf
 
 UPSAMPLINGS = ("bilinear", "bilinear_aligned")
 INITIALIZERS = ("orthogonal", "he_normal")
+POOLED = 16  # pixels a side of the window in which gradients of biases are summed first
 
 
 @tf.custom_gradient
@@ -16,9 +19,22 @@ def bias_add(values, bias):
     """
 
     def gradient(upstream):
-        return upstream, tf.cast(tf.reduce_sum(tf.cast(upstream, tf.float32), axis=(0, 1, 2)), bias.dtype)
+        return upstream, tf.cast(_sum_over_pixels(upstream), bias.dtype)
 
     return tf.nn.bias_add(values, bias), gradient
+
+
+def _sum_over_pixels(values):
+    """[B, H, W, C] to [C], float32.
+
+    Of bfloat16, a cast would write twice the bytes to read them again, and the sum is all about bytes: oneDNN's pooling
+    reads them as they are, adds in float32 and leaves few.
+    """
+    window = math.gcd(values.shape[1] or 1, values.shape[2] or 1, POOLED)
+    if values.dtype != tf.bfloat16 or window < 4:
+        return tf.reduce_sum(tf.cast(values, tf.float32), axis=(0, 1, 2))
+    means = tf.nn.avg_pool2d(values, window, window, "VALID")
+    return window**2 * tf.reduce_sum(tf.cast(means, tf.float32), axis=(0, 1, 2))
 
 
 class Conv2D(keras.layers.Conv2D):

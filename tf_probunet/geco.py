@@ -45,7 +45,7 @@ class Geco(keras.layers.Layer):
             target: kappa times their number, a scalar.
             kl: a scalar.
         """
-        return tf.stop_gradient(self.multiplier) * (reconstruction - target) + kl
+        return tf.cast(tf.stop_gradient(self.multiplier), kl.dtype) * (reconstruction - target) + kl
 
     def update(self, constraint):
         """After a step: `constraint` is (reconstruction - target) / target, a scalar."""

@@ -5,6 +5,8 @@ Figures of comparisons are in `tf_probunet.comparison.plots`, which draws with w
 
 import colorsys
 import importlib.util
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -51,26 +53,36 @@ def progress(rows, path) -> None:
     """
     plt = _pyplot()
     steps = [row["step"] for row in rows]
+    latents = [name for name in rows[-1] if re.fullmatch(r"val_kl_\d+", name)]
     panels = [
         ("Cross-entropy (nats an image)", ("cross_entropy", "val_cross_entropy"), "log"),
         ("KL of posterior from prior (nats)", ("kl", "val_kl"), "linear"),
-        ("Validation images", ("val_energy_distance", "val_sample_diversity"), "linear"),
+        ("Of which by latent, on validation images", latents, "linear"),
+        ("Validation images", ("val_energy_distance", "val_sample_diversity", "val_grader_diversity",
+                               "val_nested_pairs"), "linear"),
     ]
-    panels = [panel for panel in panels if panel[1][0] in rows[0]]  # models without a latent space have no KL
+    # Models without a latent space have no KL, and files of earlier versions fewer columns.
+    panels = [(title, [name for name in names if name in rows[-1]], scale) for title, names, scale in panels]
+    panels = [panel for panel in panels if panel[1]]
     figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 3.8), layout="constrained")
     labels = {"cross_entropy": "training", "kl": "training", "val_cross_entropy": "validation", "val_kl": "validation",
-              "val_energy_distance": "energy distance", "val_sample_diversity": "sample diversity E d(S,S')"}
+              "val_energy_distance": "energy distance", "val_sample_diversity": "sample diversity E d(S,S')",
+              "val_grader_diversity": "graders' E d(Y,Y')", "val_nested_pairs": "nested sample pairs (share)"}
     for axis, (title, names, scale) in zip(axes, panels, strict=True):
-        for color, name in zip(COLORS, names, strict=False):
-            axis.plot(steps, [row[name] for row in rows], color=color, marker=".", label=labels[name])
+        for place, name in enumerate(names):
+            style = dict(color="0.5", linestyle="--") if name == "val_grader_diversity" else dict(
+                color=COLORS[place % len(COLORS)], marker=".")
+            label = labels.get(name, name.removeprefix("val_kl_"))
+            axis.plot(steps, [row.get(name, math.nan) for row in rows], label=label, **style)
         axis.set(title=title, xlabel="step", yscale=scale)
         if scale == "linear":
             axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
+        axis.legend(frameon=False, ncols=2 if names is latents or len(names) > 4 else 1)
     best = min(rows, key=lambda row: row["val_energy_distance"])
     axes[-1].annotate(f"best {best['val_energy_distance']:.3f}", (best["step"], best["val_energy_distance"]),
-                      xytext=(0, 8), textcoords="offset points", ha="center", color=COLORS[0])
+                      xytext=(0, 8), textcoords="offset points", ha="center", color=COLORS[0],
+                      bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1})
     _save(plt, figure, path)
 
 

@@ -83,10 +83,11 @@ def draw_wall(cases, samples, probability, path, *, num_classes, ignore_label, t
                   for mask in case["segmentations"]]
         panels += [_panel(case["image"], mask, num_classes, ignore_label, SAMPLE_COLOR) for mask in drawn]
         panels.append(overlay.to_rgb(overlay.resize(mean[..., None], PANEL)))
-        words = [("graders" if len(case["segmentations"]) > 1 else "grader", GRADER_COLOR), (", then ", sheet_page.TEXT),
-                 ("samples", SAMPLE_COLOR), (", then mean probability", sheet_page.TEXT)]
-        tiles.append(sheet_page.Tile(panels, [words]))
-    sheet_page.write_page(tiles, path, title=title, columns=1)
+        tiles.append(sheet_page.Tile(panels, []))
+    legend = [("graders, from the left", GRADER_COLOR), ("samples", SAMPLE_COLOR)] if num_classes == 2 else []
+    words = "" if legend else f"; from the left graders, {samples.shape[1]} samples"
+    sheet_page.write_page(tiles, path, title=f"{title}{words}; last in each row the mean probability of any foreground",
+                          legend=legend, columns=1)
 
 
 def _panel(image, mask, num_classes, ignore_label, color):

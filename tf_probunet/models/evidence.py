@@ -92,7 +92,7 @@ class EvidenceSegmenter(Segmenter):
             count = tf.reduce_sum(chosen[0]) / tf.cast(tf.shape(chosen[0])[0], tf.float32)
         terms = {"cross_entropy": cross_entropy, "kl": kl}
         if self.geco is None:
-            beta = self.beta_at(step)
+            beta = tf.cast(self.beta_at(step), kl.dtype)
             return terms | {"loss": counted + beta * kl + decay, "beta": beta}
         target = self.geco.kappa * tf.cast(count, counted.dtype)
         loss = self.geco.loss(counted, target, kl) + decay
@@ -124,6 +124,7 @@ class EvidenceSegmenter(Segmenter):
 
     def _pixel_cross_entropy(self, features, mean, stddev, noise, segmentations):
         """Cross-entropy of each pixel under each of L posterior samples: a list of [B, H, W]."""
+        noise = tf.convert_to_tensor(noise)
         if noise.shape.rank == 2 or noise.shape[1] == 1:
             noise = noise if noise.shape.rank == 2 else noise[:, 0]
             logits = [self.decode(features, mean + stddev * noise)]
