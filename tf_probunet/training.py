@@ -15,6 +15,7 @@ from tf_probunet.data.reading import evaluation_dataset, explain_damage, trainin
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.models import MODELS, Segmenter
 from tf_probunet.models.segmenter import check_size
+from tf_probunet.optimizers import FusedAdam
 from tf_probunet.precision import resolve_precision
 from tf_probunet.schedules import WarmUpSchedule
 from tf_probunet.staging import disk_errors, replace_file
@@ -37,7 +38,7 @@ def build_model(experiment: Experiment) -> Segmenter:
 
 def build_optimizer(experiment: Experiment, scale=1.0) -> keras.optimizers.Optimizer:
     """Adam with the experiment's schedule, all of it times `scale`, its clipping and its moving average."""
-    return keras.optimizers.Adam(
+    return FusedAdam(
         learning_rate=WarmUpSchedule(
             scale * experiment.learning_rate, experiment.schedule, experiment.steps, experiment.schedule_boundaries,
             [scale * value for value in experiment.schedule_values], experiment.warmup_steps,

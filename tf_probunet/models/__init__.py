@@ -1,6 +1,6 @@
 """Models, one file each; all keep the contract of `segmenter.py`."""
 
-from tf_probunet import schedules  # noqa: F401  registers what a compiled .keras file may hold
+from tf_probunet import optimizers, schedules  # noqa: F401  registers what a compiled .keras file may hold
 from tf_probunet.models.deterministic_unet import DeterministicUNet
 from tf_probunet.models.dropout_unet import DropoutUNet
 from tf_probunet.models.image2image_vae import Image2ImageVAE
