@@ -33,7 +33,7 @@ demo: $(VENV)/installed
 	@echo "Done. The images are rendered, the contours under them are real radiologists'. Look at:"
 	@echo "  $(DEMO)/evaluation.png       what four radiologists drew, and what the model thinks they might have drawn"
 	@echo "  $(DEMO)/samples/figure.png   samples of one image out of the SavedModel"
-	@echo "  $(DEMO)/run/progress.png     how the training went"
+	@echo "  $(DEMO)/run/progress.png     how the training went; wall.png beside it, what it drew"
 	@echo "  $(DEMO)/saved_models/phantom ready for TensorFlow Serving"
 	@echo "Then walk through the hypotheses, on a page in your browser:"
 	@echo "  $(BIN)/probunet explore --data $(DEMO)/data --saved_model $(DEMO)/saved_models/phantom"
@@ -51,6 +51,8 @@ test: $(VENV)/installed browser
 
 benchmark: $(VENV)/installed browser
 	$(BIN)/python benchmarks/speed.py --output benchmarks/results/speed_$$(nproc)_cores.json
+	$(BIN)/python benchmarks/step.py --output benchmarks/results/step_$$(nproc)_cores.json
+	$(BIN)/python benchmarks/killed_training.py --output benchmarks/results/killed_training.json
 	$(BIN)/python benchmarks/prepare.py --output benchmarks/results/prepare_$$(nproc)_cores.json
 	$(BIN)/python benchmarks/contours.py --output benchmarks/results/contours.json
 	$(BIN)/python benchmarks/energy_distance.py --output benchmarks/results/energy_distance.json

@@ -26,6 +26,7 @@ from report import report
 from tf_probunet.data.dataset import load_info  # noqa: E402
 from tf_probunet.data.phantom import prepare_phantom  # noqa: E402
 from tf_probunet.data.reading import training_dataset  # noqa: E402
+from tf_probunet.precision import resolve_precision  # noqa: E402
 from tf_probunet.presets import preset  # noqa: E402
 from tf_probunet.training import build_model, build_optimizer  # noqa: E402
 
@@ -144,6 +145,7 @@ def sampling(experiment, size=128, few=1, many=17):
 
 def main(_):
     experiment = preset(FLAGS.preset)
+    experiment = experiment.replace(precision=resolve_precision(experiment.precision))
     with tempfile.TemporaryDirectory() as folder:
         if FLAGS.data is None:
             prepare_phantom(Path(folder) / "phantom", num_train=200, num_val=20)

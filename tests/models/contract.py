@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_probunet.optimizers import FusedAdam
 
 IGNORE = 255
 
@@ -58,7 +59,7 @@ class SegmenterContract:
 
     def compiled(self, **overrides):
         model = self.make(**overrides)
-        model.compile(keras.optimizers.Adam(self.learning_rate))
+        model.compile(FusedAdam(self.learning_rate))
         return model
 
     # --- Sampling ---
