@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 from tf_probunet import callbacks
+from tf_probunet.build import build_model
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.models import UNetEnsemble
+from tf_probunet.run_folder import BEST_WEIGHTS, LAST_WEIGHTS, open_run, settled
 from tf_probunet.staging import disk_errors
-from tf_probunet.training import BEST_WEIGHTS, LAST_WEIGHTS, build_model, check_data, open_run, settled, train
+from tf_probunet.training import check_data, train
 
 
 def member_experiment(experiment: Experiment, index: int) -> Experiment:

@@ -1,51 +1,22 @@
 """Trains an experiment through `model.fit` into a run folder that survives a kill."""
 
-import json
 import math
 import os
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from tf_probunet import callbacks
+from tf_probunet.build import build_model, build_optimizer
 from tf_probunet.checkpoints import Checkpoints
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage, training_dataset
-from tf_probunet.experiment import FILE_NAME, Experiment
-from tf_probunet.models import MODELS, Segmenter
+from tf_probunet.experiment import Experiment
 from tf_probunet.models.segmenter import check_size
-from tf_probunet.precision import resolve_precision
-from tf_probunet.schedules import WarmUpSchedule
-from tf_probunet.staging import disk_errors, replace_file
+from tf_probunet.run_folder import BEST_WEIGHTS, CHECKPOINTS, LAST_WEIGHTS, noted_retries, note_retry, open_run, settled
+from tf_probunet.staging import disk_errors
 
-BEST_WEIGHTS = "best.weights.h5"
-LAST_WEIGHTS = "last.weights.h5"
-CHECKPOINTS = "checkpoints"
-DATA_FACTS = "data.json"
-RETRIES = "retries.json"
 RETRY_RATE = 0.5  # of the learning rate, after each return to a checkpoint because of a loss that was not finite
-
-
-def build_model(experiment: Experiment) -> Segmenter:
-    """The model of an experiment, its variables made and initialised from the experiment's seed."""
-    keras.utils.set_random_seed(experiment.seed)
-    model = MODELS[experiment.model](dtype=resolve_precision(experiment.precision), **experiment.model_arguments())
-    model.build()
-    return model
-
-
-def build_optimizer(experiment: Experiment, scale=1.0) -> keras.optimizers.Optimizer:
-    """Adam with the experiment's schedule, all of it times `scale`, its clipping and its moving average."""
-    return keras.optimizers.Adam(
-        learning_rate=WarmUpSchedule(
-            scale * experiment.learning_rate, experiment.schedule, experiment.steps, experiment.schedule_boundaries,
-            [scale * value for value in experiment.schedule_values], experiment.warmup_steps,
-        ),
-        global_clipnorm=experiment.clipnorm,
-        use_ema=experiment.ema_momentum is not None,
-        ema_momentum=experiment.ema_momentum or 0.99,
-    )
 
 
 def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, resume=False, report=print):
@@ -80,7 +51,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         try:
             return _train_from_checkpoint(experiment, model, data, run, resume, report)
         except callbacks.NonFiniteLoss as error:
-            retries = _note_retry(experiment, run, error)
+            retries = note_retry(experiment, run, error)
             report(f"{error.term} was NaN or infinite at step {error.step}. Retry {len(retries)} of "
                    f"{experiment.nonfinite_retries}: from the last checkpoint, at {RETRY_RATE ** len(retries):g} times "
                    "the learning rate.")
@@ -89,7 +60,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
 
 def _train_from_checkpoint(experiment, model, data, run, resume, report):
     """Trains from the newest checkpoint that is whole, or from the first step, to the end."""
-    model.compile(build_optimizer(experiment, RETRY_RATE ** len(_retries(run))),
+    model.compile(build_optimizer(experiment, RETRY_RATE ** len(noted_retries(run))),
                   accumulation_steps=experiment.accumulation_steps)
     model.optimizer.build(model.trainable_variables)
     checkpoints = Checkpoints(run / CHECKPOINTS, model=model, optimizer=model.optimizer)
@@ -148,52 +119,6 @@ def _with_best_weights(model, run):
     return model
 
 
-def settled(experiment: Experiment, run: Path) -> Experiment:
-    """The experiment with its precision decided: by the run that is there, or else by this machine."""
-    if experiment.precision != "auto":
-        return experiment
-    started = (run / FILE_NAME).is_file()
-    return experiment.replace(precision=Experiment.load(run).precision if started else
-                              resolve_precision(experiment.precision))
-
-
-def _retries(run):
-    """What was noted each time that a run went back to a checkpoint because of a loss that was not finite."""
-    path = run / RETRIES
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-
-
-def _note_retry(experiment, run, error):
-    """Notes one more retry, on disk, for a resumed run must do the same; raises `error` where there were enough."""
-    retries = _retries(run)
-    if len(retries) >= experiment.nonfinite_retries:
-        raise error
-    retries.append({"term": error.term, "step": error.step})
-    with replace_file(run / RETRIES) as file:
-        json.dump(retries, file, indent=1)
-    return retries
-
-
-def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS, precision=None) -> tuple[Experiment, Segmenter]:
-    """The experiment of a run and its model with the best weights so far.
-
-    Args:
-        run: folder that `train` made.
-        weights: name of the weights file in it.
-        precision: of the model; the experiment's if not given.
-    Raises:
-        OSError: no such run, or it has no weights yet.
-    """
-    run = Path(run)
-    experiment = Experiment.load(run)
-    path = run / weights
-    if not path.is_file():
-        raise FileNotFoundError(f"{run} has no {weights} yet: no epoch was finished, or not every member. Let the training go on: --resume.")
-    model = build_model(experiment.replace(precision=precision or experiment.precision))
-    model.load_weights(path)
-    return experiment, model
-
-
 def check_data(experiment, model, data):
     """Raises a `ValueError` unless the experiment and its model fit the dataset."""
     for field, found in (("num_classes", data.num_classes), ("image_channels", data.image.channels)):
@@ -210,37 +135,3 @@ def check_data(experiment, model, data):
     check_size(*experiment.crop_size, model.size_multiple)
     for split in ("train", "val"):  # a pipeline that can be made has the split, and images no smaller than the crop
         evaluation_dataset(data, split, experiment.batch_size, crop_size=experiment.crop_size)
-
-
-def open_run(experiment, data, run, resume):
-    """Makes the run folder, or checks the one that is there to be resumed."""
-    started = (run / FILE_NAME).is_file()
-    if resume and not started:
-        raise FileNotFoundError(f"Nothing to resume: {run} has no {FILE_NAME}. Start without --resume.")
-    if resume:
-        before = Experiment.load(run)
-        # More retries may be granted to a run that has used up its own.
-        differences = before.replace(nonfinite_retries=experiment.nonfinite_retries).differences(experiment)
-        if differences:
-            raise ValueError(f"{run} was started with another experiment. It differs in {'; '.join(differences)}.")
-        _check_same_data(data, run)
-        if before != experiment:
-            experiment.save(run)
-    elif run.exists() and any(run.iterdir()):
-        raise FileExistsError(f"{run} already exists. Use --resume to go on with it, or choose another --run.")
-    else:
-        run.mkdir(parents=True, exist_ok=True)
-        with replace_file(run / DATA_FACTS) as file:
-            json.dump(data.facts(), file, indent=1)
-        experiment.save(run)  # last: a run exists once this file does
-
-
-def _check_same_data(data, run):
-    before = json.loads((run / DATA_FACTS).read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(data.facts()))  # tuples to lists, as in the file
-    changed = [name for name in {**before, **now} if now.get(name) != before.get(name)]
-    if changed:
-        raise ValueError(
-            f"{run} was started with another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "
-            "dataset that it was started with, or start a new run."
-        )
