@@ -69,7 +69,8 @@ def _train_from_checkpoint(experiment, model, data, run, resume, report):
         report(f"{run} is finished: {step} of {experiment.steps} steps. Nothing to do.")
         return _with_best_weights(model, run)
     if not checkpoints.steps():
-        checkpoints.save(0)  # what to return to if the first epoch fails
+        with disk_errors(run):
+            checkpoints.save(0)  # what to return to if the first epoch fails
     first_epoch = math.ceil(step / experiment.steps_per_epoch)  # a checkpoint ends an epoch; the last may be short
     history = callbacks.History(run / "history.csv", first_epoch)
     if resume:
