@@ -11,9 +11,14 @@ from tf_probunet.schedules import WarmUpSchedule
 def build_model(experiment: Experiment) -> Segmenter:
     """The model of an experiment, its variables made and initialised from the experiment's seed."""
     keras.utils.set_random_seed(experiment.seed)
-    model = MODELS[experiment.model](dtype=resolve_precision(experiment.precision), **experiment.model_arguments())
+    model = new_model(experiment)
     model.build()
     return model
+
+
+def new_model(experiment: Experiment) -> Segmenter:
+    """The model of an experiment, without variables yet."""
+    return MODELS[experiment.model](dtype=resolve_precision(experiment.precision), **experiment.model_arguments())
 
 
 def build_optimizer(experiment: Experiment, scale=1.0) -> keras.optimizers.Optimizer:

@@ -1,7 +1,9 @@
 """A run folder: how it begins, what must not change when a run goes on, and the model that it holds."""
 
+import dataclasses
 import json
 import os
+import zlib
 from pathlib import Path
 
 from tf_probunet.build import build_model
@@ -15,6 +17,7 @@ LAST_WEIGHTS = "last.weights.h5"
 CHECKPOINTS = "checkpoints"
 DATA_FACTS = "data.json"
 RETRIES = "retries.json"
+IF_STARTED = "if_started"  # resume where there is something to resume, else start
 
 
 def settled(experiment: Experiment, run: Path) -> Experiment:
@@ -26,9 +29,11 @@ def settled(experiment: Experiment, run: Path) -> Experiment:
                               resolve_precision(experiment.precision))
 
 
-def open_run(experiment, data, run, resume):
-    """Makes the run folder, or checks the one that is there to be resumed."""
+def open_run(experiment, data, run, resume) -> bool:
+    """Makes the run folder, or checks the one that is there to be resumed; whether it was resumed."""
     started = (run / FILE_NAME).is_file()
+    if resume == IF_STARTED:
+        resume = started
     if resume and not started:
         raise FileNotFoundError(f"Nothing to resume: {run} has no {FILE_NAME}. Start without --resume.")
     if resume:
@@ -40,13 +45,20 @@ def open_run(experiment, data, run, resume):
         _check_same_data(data, run)
         if before != experiment:
             experiment.save(run)
-    elif run.exists() and any(run.iterdir()):
+    elif run.exists() and any(path.name != DATA_FACTS for path in run.iterdir()):  # that alone: killed as it began
         raise FileExistsError(f"{run} already exists. Use --resume to go on with it, or choose another --run.")
     else:
         run.mkdir(parents=True, exist_ok=True)
         with replace_file(run / DATA_FACTS) as file:
             json.dump(data.facts(), file, indent=1)
         experiment.save(run)  # last: a run exists once this file does
+    return bool(resume)
+
+
+def fingerprint(experiment, data, run) -> int:
+    """A number that is the same where experiment, data and run folder are: of several processes all must agree."""
+    facts = [dataclasses.asdict(experiment), data.facts(), (run / FILE_NAME).is_file()]
+    return zlib.crc32(json.dumps(facts, sort_keys=True).encode())
 
 
 def _check_same_data(data, run):
@@ -66,14 +78,14 @@ def noted_retries(run):
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
-def note_retry(experiment, run, error):
-    """Notes one more retry, on disk, for a resumed run must do the same; raises `error` where there were enough."""
-    retries = noted_retries(run)
+def note_retry(experiment, run, retries, error, write=True):
+    """`retries` and one more; raises `error` where there were enough. It is written, for a resumed run must do the same."""
     if len(retries) >= experiment.nonfinite_retries:
         raise error
-    retries.append({"term": error.term, "step": error.step})
-    with replace_file(run / RETRIES) as file:
-        json.dump(retries, file, indent=1)
+    retries = [*retries, {"term": error.term, "step": error.step}]
+    if write:
+        with replace_file(run / RETRIES) as file:
+            json.dump(retries, file, indent=1)
     return retries
 
 
