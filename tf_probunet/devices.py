@@ -1,6 +1,7 @@
 """The devices that train one model together: some of this machine, or those of the machines that `TF_CONFIG` names."""
 
 import contextlib
+import functools
 
 import tensorflow as tf
 
@@ -41,7 +42,7 @@ class Devices:
     def words(self) -> str:
         """What is to be added to a line that tells of a training."""
         if self.num_processes > 1:
-            return f", {self.num_replicas} replicas on {self.num_processes} machines"
+            return f", {self.num_replicas} replicas on {self.num_processes} processes"
         return f", {self.num_replicas} devices" if self.num_replicas > 1 else ""
 
     def reporter(self, report):
@@ -172,7 +173,7 @@ def find_devices(asked=None, report=print) -> Devices:
                 f"{kind}. {_MORE[kind]}"
             )
         names = there[:number]
-    return Devices(tf.distribute.MirroredStrategy(names)) if len(names) > 1 else Devices()
+    return Devices(_mirrored(tuple(names))) if len(names) > 1 else Devices()
 
 
 _MORE = {
@@ -193,7 +194,20 @@ def _of_cluster(cluster, asked, report):
         tf.config.set_visible_devices(gpus[:number], "GPU")
     report(f"Process {cluster.index} of {len(cluster.addresses)}, waiting for the others. The chief, "
            f"{cluster.addresses[0]}, will tell how the training goes.")
-    return Devices(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
+    return Devices(_multi_worker(), cluster)
+
+
+# One strategy a process: a second one would use the keys of the first one's exchanges again, and meet their shapes.
+
+
+@functools.cache
+def _mirrored(names):
+    return tf.distribute.MirroredStrategy(names)
+
+
+@functools.cache
+def _multi_worker():
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def _local_devices():

@@ -78,6 +78,7 @@ class Learner(keras.Model):
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         if self.distribute_strategy.num_replicas_in_sync > 1:
             take_summed_gradients(self.optimizer)
+            self.optimizer.build(self.trainable_variables)  # here: a step on several replicas cannot make variables
 
     def compile_from_config(self, config):
         """Compiles a loaded model as the saved one was, which Keras leaves to models with a `compile` of their own."""
