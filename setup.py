@@ -25,6 +25,8 @@ EXTRAS = {
     "explore": ["ai-edge-litert>=2.3,<3", "starlette>=0.46", "uvicorn>=0.30"],
     # Figures: sample sheets, evaluation pages, training curves.
     "plots": ["matplotlib>=3.8"],
+    # Training by the workers of a Ray cluster.
+    "ray-train": ["ray[train]>=2.60,<2.61"],
     # `probunet serve`: replicas on one machine or a cluster, whose gRPC proxy takes TensorFlow Serving's own servicer.
     "serving": ["grpcio>=1.66", "prometheus-client>=0.20", "ray[serve]>=2.60,<2.61", "uvicorn>=0.30"],
 }

@@ -23,12 +23,12 @@ import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 from report import report
 
+from tf_probunet.build import build_model, build_optimizer  # noqa: E402
 from tf_probunet.data.dataset import load_info  # noqa: E402
 from tf_probunet.data.phantom import prepare_phantom  # noqa: E402
 from tf_probunet.data.reading import training_dataset  # noqa: E402
 from tf_probunet.precision import resolve_precision  # noqa: E402
 from tf_probunet.presets import preset  # noqa: E402
-from tf_probunet.training import build_model, build_optimizer  # noqa: E402
 
 flags.DEFINE_string("data", None, "dataset folder; a small phantom is made if not given")
 flags.DEFINE_string("preset", "lidc_small", "preset to measure")

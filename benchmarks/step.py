@@ -22,8 +22,8 @@ import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 from report import report  # noqa: E402
 
+from tf_probunet.build import build_model, build_optimizer  # noqa: E402
 from tf_probunet.presets import preset  # noqa: E402
-from tf_probunet.training import build_model, build_optimizer  # noqa: E402
 
 flags.DEFINE_string("preset", "lidc_small", "preset to measure")
 flags.DEFINE_multi_string("model", ["probabilistic_unet", "deterministic_unet"], "models to measure")

@@ -9,7 +9,8 @@ from tf_probunet.data.reading import evaluation_dataset
 from tf_probunet.ensemble_training import member_experiment, member_folder
 from tf_probunet.experiment import Experiment
 from tf_probunet.models import UNetEnsemble
-from tf_probunet.training import BEST_WEIGHTS, LAST_WEIGHTS, load_run, train
+from tf_probunet.run_folder import BEST_WEIGHTS, LAST_WEIGHTS, load_run
+from tf_probunet.training import train
 
 TINY = Experiment(
     name="tiny", model="unet_ensemble", num_members=2, channels=(4, 8), num_convs=1, combiner_channels=(6,),

@@ -9,7 +9,8 @@ from tf_probunet import callbacks, training
 from tf_probunet.callbacks import NonFiniteLoss, WarnOfCollapse
 from tf_probunet.experiment import Experiment
 from tf_probunet.models import ProbabilisticUNet
-from tf_probunet.training import load_run, train
+from tf_probunet.run_folder import load_run
+from tf_probunet.training import train
 
 TINY = Experiment(
     name="tiny", channels=(4, 8), num_convs=1, latent_dim=2, combiner_channels=(6,), initializer="he_normal",

@@ -4,7 +4,7 @@ import pytest
 
 from tf_probunet import precision
 from tf_probunet.experiment import Experiment
-from tf_probunet.training import settled
+from tf_probunet.run_folder import settled
 
 
 @pytest.mark.parametrize("text, found", [
@@ -42,7 +42,7 @@ def test_an_unknown_one_is_refused():
 
 
 def test_a_run_keeps_what_it_started_with(tmp_path, monkeypatch):
-    monkeypatch.setattr("tf_probunet.training.resolve_precision", lambda asked: "mixed_bfloat16")
+    monkeypatch.setattr("tf_probunet.run_folder.resolve_precision", lambda asked: "mixed_bfloat16")
     assert settled(Experiment(), tmp_path).precision == "mixed_bfloat16"
     Experiment(precision="float32").save(tmp_path)
     assert settled(Experiment(), tmp_path).precision == "float32"

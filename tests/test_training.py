@@ -16,11 +16,13 @@ import pytest
 import tensorflow as tf
 
 from tf_probunet import callbacks, training
+from tf_probunet.build import build_model, build_optimizer
 from tf_probunet.checkpoints import Checkpoints
 from tf_probunet.data.dataset import load_info
 from tf_probunet.experiment import Experiment
+from tf_probunet.run_folder import BEST_WEIGHTS, LAST_WEIGHTS, load_run
 from tf_probunet.schedules import WarmUpSchedule
-from tf_probunet.training import BEST_WEIGHTS, LAST_WEIGHTS, build_model, build_optimizer, load_run, train
+from tf_probunet.training import train
 
 TINY = Experiment(
     name="tiny", channels=(4, 8), num_convs=1, latent_dim=2, combiner_channels=(6,), initializer="he_normal",

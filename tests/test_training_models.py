@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from tf_probunet import callbacks
+from tf_probunet.build import build_model
 from tf_probunet.callbacks import read_history
 from tf_probunet.experiment import MODEL_FIELDS, Experiment
 from tf_probunet.models import MODELS
-from tf_probunet.training import LAST_WEIGHTS, build_model, load_run, train
+from tf_probunet.run_folder import LAST_WEIGHTS, load_run
+from tf_probunet.training import train
 
 TINY = Experiment(
     name="tiny", channels=(4, 8), num_convs=1, latent_dim=2, combiner_channels=(6,), initializer="he_normal",

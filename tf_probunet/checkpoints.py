@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import tensorflow as tf
@@ -20,11 +21,13 @@ class Checkpoints:
 
     Args:
         folder: where the folders are.
+        keep: whether this process keeps what it saves. Of several that train one model one does; the others must save
+            at the same time all the same, for sums over processes, as metrics are, are made while they are read.
         **objects: what is saved: model, optimizer.
     """
 
-    def __init__(self, folder: str | os.PathLike, **objects):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | os.PathLike, keep=True, **objects):
+        self.folder, self.keep = Path(folder), keep
         self.checkpoint = tf.train.Checkpoint(**objects)
 
     def save(self, step: int) -> None:
@@ -33,6 +36,10 @@ class Checkpoints:
         Raises:
             OSError: the disk is full or cannot be written; earlier checkpoints are as they were.
         """
+        if not self.keep:
+            with tempfile.TemporaryDirectory() as dropped:
+                self.checkpoint.write(os.path.join(dropped, "state"))
+            return
         final = self.folder / f"step-{step:08d}"
         shutil.rmtree(final, ignore_errors=True)  # it did not pass the check, or it would have been gone on from
         staging = stage_folder(final)

@@ -6,12 +6,15 @@ import shutil
 from pathlib import Path
 
 from tf_probunet import callbacks
+from tf_probunet.build import build_model
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage
+from tf_probunet.devices import find_devices
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.models import UNetEnsemble
+from tf_probunet.run_folder import BEST_WEIGHTS, IF_STARTED, LAST_WEIGHTS, open_run, settled
 from tf_probunet.staging import disk_errors
-from tf_probunet.training import BEST_WEIGHTS, LAST_WEIGHTS, build_model, check_data, open_run, settled, train
+from tf_probunet.training import check_data, train
 
 
 def member_experiment(experiment: Experiment, index: int) -> Experiment:
@@ -27,7 +30,8 @@ def member_folder(run: str | os.PathLike, index: int) -> Path:
     return Path(run) / f"member_{index:02d}"
 
 
-def train_members(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, resume=False, report=print):
+def train_members(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, resume=False, devices=None,
+                  report=print):
     """As `tf_probunet.training.train`, for an ensemble: compute is that of `num_members` plain U-Nets, memory of one.
 
     Members that are whole are passed over, the one that was stopped goes on from its last epoch. The ensemble's own
@@ -39,33 +43,41 @@ def train_members(experiment: Experiment, data: DatasetInfo, run: str | os.PathL
     Raises:
         as `train`.
     """
-    run = Path(run)
+    run, devices = Path(run), find_devices(devices, report)
+    report = devices.reporter(report)
     data = data.with_window(experiment.window)
+    check_data(experiment, data)
+    devices.from_chief(lambda: open_run(settled(experiment, run), data, run, resume))
     experiment = settled(experiment, run)
     member = build_model(member_experiment(experiment, 0))
-    check_data(experiment, member, data)
-    open_run(experiment, data, run, resume)
     report(f"{experiment.name}: {experiment.num_members} members of {member.count_params():,} parameters, trained one "
            f"after the other for {experiment.steps} steps each.")
     for index in range(experiment.num_members):
-        _train_member(experiment, index, data, run, report)
+        _train_member(experiment, index, data, run, devices, report)
         gc.collect()  # of one member's graphs and records before the next makes its own
-    return _assemble(experiment, data, run, report)
+    devices.from_chief(lambda: _assemble(experiment, data, run, report))
+    model = build_model(experiment)
+    model.compile()
+    _load_members(model, run, BEST_WEIGHTS)
+    return model
 
 
-def _train_member(experiment, index, data, run, report):
+def _train_member(experiment, index, data, run, devices, report):
     part, folder = member_experiment(experiment, index), member_folder(run, index)
     where = f"member {index + 1} of {experiment.num_members}"
-    if (folder / FILE_NAME).is_file():
-        if (folder / LAST_WEIGHTS).is_file() and not Experiment.load(folder).differences(part):
-            report(f"{where}: whole.")
-            return
-    else:
-        shutil.rmtree(folder, ignore_errors=True)  # killed before it began
-    train(part, data, folder, resume=folder.is_dir(), report=lambda line: report(f"{where}: {line}"))
+
+    def is_whole():
+        if not (folder / FILE_NAME).is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # killed before it began
+        return (folder / LAST_WEIGHTS).is_file() and not Experiment.load(folder).differences(part)
+
+    if devices.from_chief(is_whole):
+        report(f"{where}: whole.")
+        return
+    train(part, data, folder, resume=IF_STARTED, devices=devices, report=lambda line: report(f"{where}: {line}"))
 
 
-def _assemble(experiment, data, run, report) -> UNetEnsemble:
+def _assemble(experiment, data, run, report):
     model = build_model(experiment)
     model.compile()
     _load_members(model, run, LAST_WEIGHTS)
@@ -90,7 +102,6 @@ def _assemble(experiment, data, run, report) -> UNetEnsemble:
         callbacks.save_weights(model, run / BEST_WEIGHTS)  # last: who finds them finds a whole run
     report(f"ensemble: validation cross-entropy {found['val_cross_entropy']:.4g}, energy distance "
            f"{found['val_energy_distance']:.4f}, sample diversity {found['val_sample_diversity']:.3f}")
-    return model
 
 
 def _load_members(model, run, weights):

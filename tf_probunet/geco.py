@@ -27,7 +27,8 @@ class Geco(keras.layers.Layer):
         self.kappa, self.decay, self.rate = kappa, decay, rate
 
     def build(self, input_shape=None):
-        options = dict(shape=(), dtype="float32", trainable=False, aggregation="mean")
+        # Without aggregation: every replica is given the constraint of the whole batch.
+        options = dict(shape=(), dtype="float32", trainable=False)
         self.log_multiplier = self.add_weight(name="log_multiplier", initializer="zeros", **options)
         self.average = self.add_weight(name="constraint", initializer="zeros", **options)
         self.started = self.add_weight(name="started", initializer="zeros", **options)

@@ -9,12 +9,12 @@ class FusedAdam(keras.optimizers.Adam):
     """`keras.optimizers.Adam` whose update is TensorFlow's fused kernel; arguments, state and results are the same.
 
     Keras writes the update as a dozen operations on each weight, each of which reads and writes all of it: on a
-    processor, where memory is slow, a tenth of a training step. Under a distribution strategy, and with `amsgrad`, it
-    is Keras's own.
+    processor, where memory is slow, a tenth of a training step. With `amsgrad` it is Keras's own; so is the moving
+    average under a distribution strategy.
     """
 
     def update_step(self, gradient, variable, learning_rate):
-        if self.amsgrad or tf.distribute.has_strategy():
+        if self.amsgrad:
             return super().update_step(gradient, variable, learning_rate)
         dtype = variable.dtype
         step = tf.cast(self.iterations + 1, dtype)

@@ -1,55 +1,40 @@
 """Trains an experiment through `model.fit` into a run folder that survives a kill."""
 
-import json
 import math
 import os
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from tf_probunet import callbacks
+from tf_probunet.build import build_model, build_optimizer, new_model
 from tf_probunet.checkpoints import Checkpoints
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage, training_dataset
-from tf_probunet.experiment import FILE_NAME, Experiment
-from tf_probunet.models import MODELS, Segmenter
+from tf_probunet.devices import find_devices
+from tf_probunet.experiment import Experiment
 from tf_probunet.models.segmenter import check_size
-from tf_probunet.optimizers import FusedAdam
-from tf_probunet.precision import resolve_precision
-from tf_probunet.schedules import WarmUpSchedule
-from tf_probunet.staging import disk_errors, replace_file
+from tf_probunet.run_folder import (
+    BEST_WEIGHTS,
+    CHECKPOINTS,
+    LAST_WEIGHTS,
+    fingerprint,
+    note_retry,
+    noted_retries,
+    open_run,
+    settled,
+)
+from tf_probunet.staging import disk_errors
 
-BEST_WEIGHTS = "best.weights.h5"
-LAST_WEIGHTS = "last.weights.h5"
-CHECKPOINTS = "checkpoints"
-DATA_FACTS = "data.json"
-RETRIES = "retries.json"
+ALL_THE_SAME = (
+    "The processes of this training do not agree on what to train, or see different run folders. All need the same "
+    "command, the same dataset and one folder that they share. Received --run {run}."
+)
 RETRY_RATE = 0.5  # of the learning rate, after each return to a checkpoint because of a loss that was not finite
 
 
-def build_model(experiment: Experiment) -> Segmenter:
-    """The model of an experiment, its variables made and initialised from the experiment's seed."""
-    keras.utils.set_random_seed(experiment.seed)
-    model = MODELS[experiment.model](dtype=resolve_precision(experiment.precision), **experiment.model_arguments())
-    model.build()
-    return model
-
-
-def build_optimizer(experiment: Experiment, scale=1.0) -> keras.optimizers.Optimizer:
-    """Adam with the experiment's schedule, all of it times `scale`, its clipping and its moving average."""
-    return FusedAdam(
-        learning_rate=WarmUpSchedule(
-            scale * experiment.learning_rate, experiment.schedule, experiment.steps, experiment.schedule_boundaries,
-            [scale * value for value in experiment.schedule_values], experiment.warmup_steps,
-        ),
-        global_clipnorm=experiment.clipnorm,
-        use_ema=experiment.ema_momentum is not None,
-        ema_momentum=experiment.ema_momentum or 0.99,
-    )
-
-
-def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, resume=False, report=print):
+def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, resume=False, devices=None,
+          report=print):
     """Trains a model; everything that it makes is in the run folder.
 
     The members of an ensemble are trained one after the other (`tf_probunet.ensemble_training`).
@@ -58,65 +43,84 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         experiment: what to train.
         data: dataset with splits "train" and "val".
         run: folder to make; with `resume`, the folder of a run that was stopped, which goes on from its last epoch.
-        resume: go on instead of starting.
+        resume: go on instead of starting; "if_started": start where there is nothing to go on with.
+        devices: as `tf_probunet.devices.find_devices` takes them. They share every batch and change nothing of the
+            result but its rounding; a run may go on on others.
         report: called with lines of text for the user.
     Returns:
-        the model, with the best weights by energy distance on the validation images.
+        the model, with the best weights by energy distance on the validation images. It is one for a single device and,
+        where several trained it, without their optimizer's state.
     Raises:
         FileExistsError: the run folder is there and `resume` is off.
-        ValueError: the experiment does not fit the data, or differs from the run's.
+        ValueError: the experiment does not fit the data or the devices, or differs from the run's.
         FloatingPointError: the loss became NaN or infinite.
+        ConnectionError: another process of this training is gone.
     """
+    devices = find_devices(devices, report)
+    report = devices.reporter(report)
     if experiment.model == "unet_ensemble":
         from tf_probunet.ensemble_training import train_members  # here, because it trains each member by this function
 
-        return train_members(experiment, data, run, resume=resume, report=report)
-    run = Path(run)
+        return train_members(experiment, data, run, resume=resume, devices=devices, report=report)
+    devices.rows(experiment.batch_size)
     data = data.with_window(experiment.window)
-    experiment = settled(experiment, run)
-    model = build_model(experiment)
-    check_data(experiment, model, data)
-    open_run(experiment, data, run, resume)  # after the checks: a refused experiment leaves no folder
+    check_data(experiment, data)
+    with devices.explain_loss():
+        return _train(experiment, data, Path(run), resume, devices, report)
+
+
+def _train(experiment, data, run, resume, devices, report):
+    """Trains, as often as a loss that is not finite may be met."""
+    # After the checks: a refused experiment leaves no folder.
+    resume = devices.from_chief(lambda: open_run(settled(experiment, run), data, run, resume))
+    experiment = settled(experiment, run)  # as the chief did
+    retries = noted_retries(run)
+    devices.check_same(fingerprint(experiment, data, run), ALL_THE_SAME.format(run=run))
     while True:
         try:
-            return _train_from_checkpoint(experiment, model, data, run, resume, report)
+            return _train_from_checkpoint(experiment, data, run, resume, devices, len(retries), report)
         except callbacks.NonFiniteLoss as error:
-            retries = _note_retry(experiment, run, error)
+            retries = note_retry(experiment, run, retries, error, write=devices.chief)
             report(f"{error.term} was NaN or infinite at step {error.step}. Retry {len(retries)} of "
                    f"{experiment.nonfinite_retries}: from the last checkpoint, at {RETRY_RATE ** len(retries):g} times "
                    "the learning rate.")
-            model = build_model(experiment)
 
 
-def _train_from_checkpoint(experiment, model, data, run, resume, report):
+def _train_from_checkpoint(experiment, data, run, resume, devices, retries, report):
     """Trains from the newest checkpoint that is whole, or from the first step, to the end."""
-    model.compile(build_optimizer(experiment, RETRY_RATE ** len(_retries(run))),
-                  accumulation_steps=experiment.accumulation_steps)
-    model.optimizer.build(model.trainable_variables)
-    checkpoints = Checkpoints(run / CHECKPOINTS, model=model, optimizer=model.optimizer)
+    with devices.scope():
+        model = build_model(experiment)
+        model.compile(build_optimizer(experiment, RETRY_RATE**retries), accumulation_steps=experiment.accumulation_steps)
+        model.optimizer.build(model.trainable_variables)
+    plain = model  # what is validated, saved and returned
+    if devices.strategy is not None:
+        plain = build_model(experiment)
+        plain.compile("sgd")  # it never learns: this keeps no more than the number of steps
+    checkpoints = Checkpoints(run / CHECKPOINTS, devices.chief, model=model, optimizer=model.optimizer)
     step = checkpoints.restore(report)
-    if step >= experiment.steps and (run / LAST_WEIGHTS).is_file():
+    devices.check_same(step, ALL_THE_SAME.format(run=run))
+    if devices.from_chief(lambda: step >= experiment.steps and (run / LAST_WEIGHTS).is_file()):
         report(f"{run} is finished: {step} of {experiment.steps} steps. Nothing to do.")
-        return _with_best_weights(model, run)
-    if not checkpoints.steps():
+        return _with_best_weights(plain, run)
+    if devices.from_chief(lambda: not checkpoints.steps()):
         with disk_errors(run):
             checkpoints.save(0)  # what to return to if the first epoch fails
     first_epoch = math.ceil(step / experiment.steps_per_epoch)  # a checkpoint ends an epoch; the last may be short
-    history = callbacks.History(run / "history.csv", first_epoch)
     if resume:
         report(f"Resuming {run} at step {step} of {experiment.steps}.")
     report(
         f"{experiment.name}: {model.count_params():,} parameters, {data.num_images('train'):,} training images, "
         f"crops {experiment.crop_size[0]}x{experiment.crop_size[1]}, batch {experiment.batch_size}, "
-        f"{experiment.steps} steps, {experiment.precision}."
+        f"{experiment.steps} steps, {experiment.precision}{devices.words()}."
     )
-    validation = evaluation_dataset(data, "val", experiment.batch_size, crop_size=experiment.crop_size,
-                                    limit=experiment.validation_images, cache=True)
-    steps = training_dataset(data, "train", experiment.batch_size, crop_size=experiment.crop_size,
-                             augmentation=experiment.augmentation, seed=experiment.seed, start_step=step)
+
+    def batches(rows):
+        return training_dataset(data, "train", experiment.batch_size, crop_size=experiment.crop_size,
+                                augmentation=experiment.augmentation, seed=experiment.seed, start_step=step, rows=rows)
+
     with explain_damage(data), disk_errors(run):
         model.fit(
-            steps,
+            devices.distribute(batches, experiment.batch_size),
             initial_epoch=first_epoch,
             epochs=experiment.num_epochs,
             steps_per_epoch=experiment.steps_per_epoch,
@@ -125,23 +129,42 @@ def _train_from_checkpoint(experiment, model, data, run, resume, report):
             callbacks=[
                 callbacks.StopOnNonFinite(run, lambda: checkpoints.restore(report)),
                 callbacks.LastStep(experiment.steps, step),
-                callbacks.Progress(experiment.steps, step, report),
-                callbacks.Validation(validation, experiment.validation_samples, experiment.seed, data.scored_classes),
-                callbacks.BestWeights(run / BEST_WEIGHTS, history.best("val_energy_distance")),
-                history,
-                callbacks.ReportEpoch(report),
-                callbacks.WarnOfCollapse(report),
-                callbacks.ProgressPlot(run / "progress.png", history),
-                callbacks.Wall(validation, run / "wall.png", run / "tensorboard" / "wall", experiment.seed,
-                               experiment.validation_samples),
-                keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
+                *(_reports(experiment, model, plain, data, run, step, report) if devices.chief else ()),
                 # Last: what it saves is a whole epoch.
-                keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: checkpoints.save(int(model.optimizer.iterations))),
+                keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: checkpoints.save(int(model.optimizer.iterations.numpy()))),
             ],
         )
-        with callbacks.averaged_weights(model):  # as `fit` leaves them, or after a kill right before this line
-            callbacks.save_weights(model, run / LAST_WEIGHTS)
-    return _with_best_weights(model, run)
+        devices.from_chief(lambda: _save_last(model, plain, run))
+    return _with_best_weights(plain, run)
+
+
+def _reports(experiment, model, plain, data, run, first_step, report):
+    """What measures, records and tells; of several processes the chief's alone."""
+    history = callbacks.History(run / "history.csv", math.ceil(first_step / experiment.steps_per_epoch))
+    validation = evaluation_dataset(data, "val", experiment.batch_size, crop_size=experiment.crop_size,
+                                    limit=experiment.validation_images, cache=True)
+    looks = [
+        callbacks.Validation(validation, experiment.validation_samples, experiment.seed, data.scored_classes),
+        callbacks.BestWeights(run / BEST_WEIGHTS, history.best("val_energy_distance")),
+        callbacks.Wall(validation, run / "wall.png", run / "tensorboard" / "wall", experiment.seed,
+                       experiment.validation_samples),
+    ]
+    return [
+        callbacks.Progress(experiment.steps, first_step, report),
+        *(looks if plain is model else [callbacks.OnCopy(plain, looks)]),
+        history,
+        callbacks.ReportEpoch(report),
+        callbacks.WarnOfCollapse(report),
+        callbacks.ProgressPlot(run / "progress.png", history),
+        keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
+    ]
+
+
+def _save_last(model, plain, run):
+    if plain is not model:
+        callbacks.copy_weights(model, plain)
+    with callbacks.averaged_weights(plain):  # as `fit` leaves them, or after a kill right before this line
+        callbacks.save_weights(plain, run / LAST_WEIGHTS)
 
 
 def _with_best_weights(model, run):
@@ -150,54 +173,9 @@ def _with_best_weights(model, run):
     return model
 
 
-def settled(experiment: Experiment, run: Path) -> Experiment:
-    """The experiment with its precision decided: by the run that is there, or else by this machine."""
-    if experiment.precision != "auto":
-        return experiment
-    started = (run / FILE_NAME).is_file()
-    return experiment.replace(precision=Experiment.load(run).precision if started else
-                              resolve_precision(experiment.precision))
-
-
-def _retries(run):
-    """What was noted each time that a run went back to a checkpoint because of a loss that was not finite."""
-    path = run / RETRIES
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-
-
-def _note_retry(experiment, run, error):
-    """Notes one more retry, on disk, for a resumed run must do the same; raises `error` where there were enough."""
-    retries = _retries(run)
-    if len(retries) >= experiment.nonfinite_retries:
-        raise error
-    retries.append({"term": error.term, "step": error.step})
-    with replace_file(run / RETRIES) as file:
-        json.dump(retries, file, indent=1)
-    return retries
-
-
-def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS, precision=None) -> tuple[Experiment, Segmenter]:
-    """The experiment of a run and its model with the best weights so far.
-
-    Args:
-        run: folder that `train` made.
-        weights: name of the weights file in it.
-        precision: of the model; the experiment's if not given.
-    Raises:
-        OSError: no such run, or it has no weights yet.
-    """
-    run = Path(run)
-    experiment = Experiment.load(run)
-    path = run / weights
-    if not path.is_file():
-        raise FileNotFoundError(f"{run} has no {weights} yet: no epoch was finished, or not every member. Let the training go on: --resume.")
-    model = build_model(experiment.replace(precision=precision or experiment.precision))
-    model.load_weights(path)
-    return experiment, model
-
-
-def check_data(experiment, model, data):
-    """Raises a `ValueError` unless the experiment and its model fit the dataset."""
+def check_data(experiment, data):
+    """Raises a `ValueError` unless the experiment can be built and fits the dataset."""
+    model = new_model(experiment)
     for field, found in (("num_classes", data.num_classes), ("image_channels", data.image.channels)):
         if getattr(experiment, field) != found:
             raise ValueError(
@@ -212,37 +190,3 @@ def check_data(experiment, model, data):
     check_size(*experiment.crop_size, model.size_multiple)
     for split in ("train", "val"):  # a pipeline that can be made has the split, and images no smaller than the crop
         evaluation_dataset(data, split, experiment.batch_size, crop_size=experiment.crop_size)
-
-
-def open_run(experiment, data, run, resume):
-    """Makes the run folder, or checks the one that is there to be resumed."""
-    started = (run / FILE_NAME).is_file()
-    if resume and not started:
-        raise FileNotFoundError(f"Nothing to resume: {run} has no {FILE_NAME}. Start without --resume.")
-    if resume:
-        before = Experiment.load(run)
-        # More retries may be granted to a run that has used up its own.
-        differences = before.replace(nonfinite_retries=experiment.nonfinite_retries).differences(experiment)
-        if differences:
-            raise ValueError(f"{run} was started with another experiment. It differs in {'; '.join(differences)}.")
-        _check_same_data(data, run)
-        if before != experiment:
-            experiment.save(run)
-    elif run.exists() and any(run.iterdir()):
-        raise FileExistsError(f"{run} already exists. Use --resume to go on with it, or choose another --run.")
-    else:
-        run.mkdir(parents=True, exist_ok=True)
-        with replace_file(run / DATA_FACTS) as file:
-            json.dump(data.facts(), file, indent=1)
-        experiment.save(run)  # last: a run exists once this file does
-
-
-def _check_same_data(data, run):
-    before = json.loads((run / DATA_FACTS).read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(data.facts()))  # tuples to lists, as in the file
-    changed = [name for name in {**before, **now} if now.get(name) != before.get(name)]
-    if changed:
-        raise ValueError(
-            f"{run} was started with another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "
-            "dataset that it was started with, or start a new run."
-        )

@@ -23,7 +23,7 @@ from tf_probunet.comparison.records import read_arrays, read_facts, read_record
 from tf_probunet.comparison.state import Settings, load_comparison
 from tf_probunet.evaluation import evaluate
 from tf_probunet.experiment import Experiment
-from tf_probunet.training import BEST_WEIGHTS, LAST_WEIGHTS, load_run
+from tf_probunet.run_folder import BEST_WEIGHTS, LAST_WEIGHTS, load_run
 
 NAMES = ["probabilistic-seed0", "heads-4-seed0", "heads-16-seed0", "two-seed0", "probabilistic-seed1"]
 

@@ -342,7 +342,8 @@ class TestCamVid:
     def test_training_and_evaluation_from_end_to_end(self, camvid, tmp_path):
         from tf_probunet.evaluation import evaluate
         from tf_probunet.presets import preset
-        from tf_probunet.training import load_run, train
+        from tf_probunet.run_folder import load_run
+        from tf_probunet.training import train
 
         experiment = preset("cityscapes_official").replace(
             channels=(4, 8), latent_dim=2, combiner_channels=(8, 8), crop_size=(32, 32), batch_size=4, steps=4,

@@ -28,7 +28,7 @@ from tf_probunet.serving.model_config import labels_of, read_config
 from tf_probunet.serving.server.ports import SERVICES
 
 KUBERNETES = DEPLOY / "kubernetes"
-FOLDERS = ("tensorflow_serving", "ray")
+FOLDERS = ("tensorflow_serving", "ray", "training")
 COMPONENTS = sorted(path.name for path in (KUBERNETES / "tensorflow_serving" / "components").iterdir())
 kustomize_needed = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl puts kustomizations together")
 
@@ -57,7 +57,7 @@ def with_components(tmp_path):
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-class TestBoth:
+class TestAll:
     def test_files_are_valid_and_coherent(self, folder):
         check(resources(KUBERNETES / folder))
 

@@ -18,7 +18,6 @@ def small(cls=DropoutUNet, **overrides):
 
 class TestContract(SegmenterContract):
     model_class = DropoutUNet
-    parts_draw_alike = False
     arguments = SMALL
 
     def test_fit_lowers_the_loss(self):

@@ -1,5 +1,6 @@
 """What happens during `fit`: progress in words, validation, warnings, history, best weights."""
 
+from tf_probunet.callbacks.copies import OnCopy, copy_weights
 from tf_probunet.callbacks.health import NonFiniteLoss, StopOnNonFinite, WarnOfCollapse
 from tf_probunet.callbacks.history import History, read_history, write_history
 from tf_probunet.callbacks.progress import LastStep, Progress, ProgressPlot, ReportEpoch
@@ -12,6 +13,7 @@ __all__ = [
     "History",
     "LastStep",
     "NonFiniteLoss",
+    "OnCopy",
     "Progress",
     "ProgressPlot",
     "ReportEpoch",
@@ -20,6 +22,7 @@ __all__ = [
     "Wall",
     "WarnOfCollapse",
     "averaged_weights",
+    "copy_weights",
     "read_history",
     "save_weights",
     "without_optimizer",

@@ -43,7 +43,7 @@ class History(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs):
         now = time.time()
-        step = int(self.model.optimizer.iterations)
+        step = int(self.model.optimizer.iterations.numpy())
         rate = float(self.model.optimizer.learning_rate)
         self.rows.append({"epoch": epoch + 1, "step": step, "seconds": round(now - self._start, 1),
                           "learning_rate": rate, **{name: float(value) for name, value in logs.items()}})

@@ -28,7 +28,7 @@ def main(values, _):
     from tf_probunet.data.dataset import load_info
     from tf_probunet.evaluation import evaluate, example_cases, table
     from tf_probunet.staging import replace_file
-    from tf_probunet.training import load_run
+    from tf_probunet.run_folder import load_run
 
     experiment, model = load_run(values.run)
     data = load_info(values.data).with_window(experiment.window)

@@ -34,8 +34,9 @@ from tf_probunet.comparison.state import Settings, is_finished, needed, save_com
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.evaluation import evaluate
 from tf_probunet.experiment import FILE_NAME
+from tf_probunet.run_folder import BEST_WEIGHTS, DATA_FACTS, load_run
 from tf_probunet.suggest import unknown
-from tf_probunet.training import BEST_WEIGHTS, DATA_FACTS, load_run, train
+from tf_probunet.training import train
 
 RECORDS, RUNS = "records", "runs"
 

@@ -10,8 +10,8 @@ from tf_probunet.comparison.plan import parse_plan
 from tf_probunet.comparison.records import experiment_of, plain, read_facts
 from tf_probunet.checksums import sha256_of
 from tf_probunet.experiment import FILE_NAME, Experiment
+from tf_probunet.run_folder import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS
 from tf_probunet.staging import replace_file
-from tf_probunet.training import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS
 
 PLAN = "plan.json"
 

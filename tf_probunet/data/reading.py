@@ -14,7 +14,7 @@ FLIP_STREAM = 17  # tells the seed of flips from those of grader and augmentatio
 
 
 def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, augmentation=Augmentation(), seed=0,
-                     start_step=0) -> tf.data.Dataset:
+                     start_step=0, rows=None) -> tf.data.Dataset:
     """Endless batches for `fit`: shuffled images, each with one grader drawn at random, cropped and augmented.
 
     The flips of the dataset, where it has any, are drawn anew each time an image is read. Everything random follows
@@ -30,15 +30,22 @@ def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, au
         augmentation: what may happen to an example.
         seed: of shuffling, grader, flips and augmentation.
         start_step: batches to skip.
+        rows: (first, count), to make only these rows of each batch, as one of several processes does that share it;
+            None for all.
     Returns:
-        dataset of (images [B, height, width, C] float32, segmentations [B, height, width] int32).
+        dataset of (images [B, height, width, C] float32, segmentations [B, height, width] int32); where `rows` are
+        given, B is their count.
     """
     crop_size = _check_crop(info, split, crop_size)
     _check_numbers(batch_size=(batch_size, 1), start_step=(start_step, 0))
+    first, count = (0, batch_size) if rows is None else rows
+    if not 0 <= first < first + count <= batch_size:
+        raise ValueError(f"rows are (first, count) within a batch of {batch_size}. Received: {rows}.")
     num_images = info.num_images(split)
     records = _load_records(info, split)
 
-    def example(position):
+    def example(place):
+        position = place // count * batch_size + first + place % count
         epoch, index = position // num_images, position % num_images
         order_seed = tf.cast(tf.stack([tf.constant(seed, tf.int64), epoch]), tf.int32)
         index = tf.random.experimental.index_shuffle(index, order_seed, num_images - 1)
@@ -49,10 +56,10 @@ def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, au
             segmentation = apply_flips(segmentation, info.flips, draw_flips(info.flips, flip_seed))
         return augment(image, segmentation, seeds[1], crop_size, augmentation, info.ignore_label)
 
-    stream = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
+    stream = tf.data.Dataset.range(start_step * count, tf.int64.max)
     return (
         stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
+        .batch(count, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tf_probunet.callbacks import read_history
 from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.export.saved_model import export
-from tf_probunet.training import DATA_FACTS, load_run
+from tf_probunet.run_folder import DATA_FACTS, load_run
 
 
 def export_run(run: str | os.PathLike, output: str | os.PathLike, *, encoded=False, half_features=False) -> Path:

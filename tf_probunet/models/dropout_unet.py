@@ -59,22 +59,24 @@ class DropoutUNet(DeterministicUNet):
         return self._sample(self.ready(images), tf.convert_to_tensor(num_samples), self.check_seed(seed))
 
     def training_noise(self, images, step, rows=None):
-        """The seed of the masks of one step, [2]; None in validation."""
-        if step is None:
-            return None
-        seed = tf.stack([self.seed, step])
-        if rows is None or (isinstance(rows.first, int) and rows.first == 0 and rows.count is rows.total):
-            return seed
-        return tf.random.fold_in(seed, rows.first)  # other images, other masks
+        """The seed of the masks of one step, [2], and the rows whose masks are wanted; None in validation."""
+        return None if step is None else (tf.stack([self.seed, step]), rows)
 
     def before_block(self, noise):
+        """`noise`: as `training_noise` gives it, or a seed alone."""
         if noise is None or not self.dropout_rate:
             return None
+        seed, rows = noise if isinstance(noise, tuple) else (noise, None)
 
         def dropped(activations, place):
             if place not in self.dropout_places:
                 return activations
-            uniform = tf.random.stateless_uniform(tf.shape(activations), tf.random.fold_in(noise, place))
+            shape, place_seed = tf.shape(activations), tf.random.fold_in(seed, place)
+            if rows is None:
+                uniform = tf.random.stateless_uniform(shape, place_seed)
+            else:  # drawn for the whole batch: the same on one replica as on several, in one part as in many
+                whole = tf.random.stateless_uniform(tf.concat([[rows.total], shape[1:]], 0), place_seed)
+                uniform = whole[rows.first : rows.first + rows.count]
             keep = uniform >= self.dropout_rate
             return tf.where(keep, activations / (1 - self.dropout_rate), tf.zeros((), activations.dtype))
 

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_probunet.models.nonfinite import FirstNonFinite
+from tf_probunet.models.replicas import over_replicas, take_summed_gradients
 
 
 class Rows(typing.NamedTuple):
@@ -25,7 +26,6 @@ class Learner(keras.Model):
     def make_trackers(self):
         """The running means that `fit` shows; called once, when the model knows its terms."""
         self.trackers = [keras.metrics.Mean(name=name) for name in self.loss_terms]
-        # Of several replicas, the norm is that of each one's own gradient.
         self.training_trackers = [keras.metrics.Mean(name=name) for name in (*self.training_terms, "gradient_norm")]
         self.first_nonfinite = FirstNonFinite((*self.loss_terms, "gradient_norm"))
 
@@ -76,16 +76,39 @@ class Learner(keras.Model):
         self.accumulation_steps = accumulation_steps
         self.build()  # training steps call the parts, never the whole, so Keras would not
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            take_summed_gradients(self.optimizer)
+            self.optimizer.build(self.trainable_variables)  # here: a step on several replicas cannot make variables
 
     def compile_from_config(self, config):
         """Compiles a loaded model as the saved one was, which Keras leaves to models with a `compile` of their own."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)  # so that the saved state finds its variables
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: `compile` has built the model. Keras would read a batch for it, and average it over several machines,
+        where Keras 3.15 fails (keras issue 20585) and `fit` has no public way around it."""
+
+    def make_train_function(self, force=False):
+        """As Keras does, but for several machines, where it fails to average what a step returns (the same issue). That
+        is the same on all replicas already, so the first one's is taken."""
+        strategy = self.distribute_strategy
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+
+            @tf.function(reduce_retracing=True)
+            def train_function(iterator):
+                results = strategy.run(self.train_step, args=(next(iterator),))
+                return tf.nest.map_structure(lambda result: strategy.experimental_local_results(result)[0], results)
+
+            self.train_function = train_function
+        return self.train_function
+
     def train_step(self, data):
         images, segmentations, sample_weight = self.unpack(data)
         step = tf.cast(self.optimizer.iterations, tf.int32)
-        terms, gradients = self._step_gradients(images, segmentations, sample_weight, step)
+        terms, gradients = over_replicas(*self._step_gradients(images, segmentations, sample_weight, step))
         terms["gradient_norm"] = self._gradient_norm(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         self.after_step(terms)
@@ -107,7 +130,7 @@ class Learner(keras.Model):
 
     def scale_loss(self, loss):
         """The loss as the optimizer wants it differentiated."""
-        # The optimizer sums gradients over replicas; the loss is a mean over the whole batch.
+        # Gradients are summed over replicas; the loss is a mean over the whole batch.
         return self.optimizer.scale_loss(loss / tf.distribute.get_strategy().num_replicas_in_sync)
 
     def unpack(self, data):
@@ -143,8 +166,7 @@ class Learner(keras.Model):
     def _gradient_norm(self, gradients):
         scale = getattr(self.optimizer, "dynamic_scale", None)  # of a LossScaleOptimizer, mixed_float16
         scale = 1.0 if scale is None else tf.cast(scale, tf.float32)
-        num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return tf.linalg.global_norm(gradients) * num_replicas / scale
+        return tf.linalg.global_norm(gradients) / scale
 
     def _checked(self, terms):
         """Those terms that must be finite: a LossScaleOptimizer overflows its gradients by intention."""

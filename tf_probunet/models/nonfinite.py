@@ -15,9 +15,8 @@ class FirstNonFinite:
 
     def __init__(self, terms):
         self.terms = tuple(terms)
-        # What one replica's images do to its gradient reaches all of them in the next step.
-        self.steps = tf.Variable(tf.fill([len(self.terms)], -1), trainable=False,
-                                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        # Without aggregation: every replica is given the terms of the whole batch.
+        self.steps = tf.Variable(tf.fill([len(self.terms)], -1), trainable=False)
 
     def note(self, terms, step):
         """`terms`: dict of scalars; `step`: at which they were found."""
