@@ -2,10 +2,10 @@
 
     python benchmarks/devices.py --output benchmarks/results/devices_2_cores.json
 
-Processes are held to their core by the system, exchange gradients over loopback as machines do over a network, and train as
-`probunet train` does, but for validation. Two ways to share: each has half of the batch (the same steps, sooner), or each has
-a whole one (twice the images a step). Rounds take turns, and the median of each is told, so that a machine that slows
-down does so for all.
+Processes are held to their core by the system, exchange gradients over loopback as machines do over a network, and
+train as `probunet train` does, but for validation. Two ways to share: each has half of the batch (the same steps,
+sooner), or each has a whole one (twice the images a step). Rounds take turns, and the median of each is told, so that a
+machine that slows down does so for all.
 """
 
 import json
