@@ -19,7 +19,8 @@ def define_flags():
     flags.DEFINE_float("cpus", 1, "cores of each", lower_bound=0)
     flags.DEFINE_float("gpus", 0, "GPUs of each", lower_bound=0)
     flags.DEFINE_integer("max_failures", 100, "how often lost workers are replaced", lower_bound=0)
-    flags.DEFINE_string("storage", None, "folder that all workers see, for what Ray keeps of this training", required=True)
+    flags.DEFINE_string("storage", None, "folder that all workers see, for what Ray keeps of this training",
+                        required=True)
 
 
 def one_worker(config):

@@ -17,9 +17,9 @@ settings.load_profile("tf_probunet")
 
 # Minutes each: begun first, or one worker would be left with them at the end, however few tests they hold.
 LONG_FILES = ("test_two_modes.py", "test_prepare_lidc.py", "test_comparison.py", "test_readme.py", "test_training.py",
-              "test_devices.py", "test_training_models.py", "test_ensemble_training.py", "test_saved_model.py", "test_comparison_page.py",
-              "test_client.py", "test_serve_changes.py", "test_serve_clients.py", "test_killed_export.py", "test_guide.py",
-              "test_explore_page.py", "test_explore_troubles.py")
+              "test_devices.py", "test_training_models.py", "test_ensemble_training.py", "test_saved_model.py",
+              "test_comparison_page.py", "test_client.py", "test_serve_changes.py", "test_serve_clients.py",
+              "test_killed_export.py", "test_guide.py", "test_explore_page.py", "test_explore_troubles.py")
 
 
 def pytest_collection_modifyitems(items):

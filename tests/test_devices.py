@@ -82,7 +82,7 @@ def assert_same_run(run, other, exactly=False):
             else:  # six digits
                 np.testing.assert_allclose(value, theirs[key], rtol=1e-5, atol=1e-6, err_msg=key)
     for row, expected in zip(read_history(run / "history.csv"), read_history(other / "history.csv"), strict=True):
-        assert {**row, "seconds": 0} == pytest.approx({**expected, "seconds": 0}, rel=1e-4, abs=1e-6)
+        assert {**row, "seconds": 0} == pytest.approx({**expected, "seconds": 0}, rel=1e-4, abs=1e-6, nan_ok=True)
 
 
 @pytest.fixture(scope="module")

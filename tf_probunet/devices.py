@@ -116,8 +116,16 @@ class Devices:
         if self.num_processes == 1:
             return number
         replicas = len(self.strategy.extended.worker_devices)  # of this process; each adds the number
-        found = self.strategy.run(lambda value: value, args=(tf.constant(number, tf.int64),))
-        return int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, found, axis=None)) // replicas
+        return int(self._summed(tf.constant(number, tf.int64))) // replicas
+
+    @functools.cached_property
+    def _summed(self):
+        @tf.function
+        def summed(number):
+            found = self.strategy.run(tf.identity, args=(number,))
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, found, axis=None)
+
+        return summed
 
     @contextlib.contextmanager
     def explain_loss(self):
@@ -129,8 +137,8 @@ class Devices:
                                                              tf.errors.ResourceExhaustedError)):
                 raise
             raise ConnectionError(
-                f"{self._lost(str(error))} Nothing that the run's last checkpoint holds is lost: start the same command "
-                "on every machine again, with --resume_if_started."
+                f"{self._lost(str(error))} Nothing that the run's last checkpoint holds is lost: start the same "
+                "command on every machine again, with --resume_if_started."
             ) from error
 
     def _lost(self, text):
@@ -189,8 +197,8 @@ def _of_cluster(cluster, asked, report):
     if asked not in (None, "all"):
         number, most = _number(asked), max(1, len(gpus))
         if number > most:
-            raise ValueError(f"--devices counts those of each machine where TF_CONFIG names several. Received: {number}; "
-                             f"this machine has {most}.")
+            raise ValueError("--devices counts those of each machine where TF_CONFIG names several. Received: "
+                             f"{number}; this machine has {most}. Ask for no more than each machine has.")
         tf.config.set_visible_devices(gpus[:number], "GPU")
     report(f"Process {cluster.index} of {len(cluster.addresses)}, waiting for the others. The chief, "
            f"{cluster.addresses[0]}, will tell how the training goes.")

@@ -79,7 +79,7 @@ def noted_retries(run):
 
 
 def note_retry(experiment, run, retries, error, write=True):
-    """`retries` and one more; raises `error` where there were enough. It is written, for a resumed run must do the same."""
+    """`retries` and one more, written for a resumed run to do the same; raises `error` where there were enough."""
     if len(retries) >= experiment.nonfinite_retries:
         raise error
     retries = [*retries, {"term": error.term, "step": error.step}]

@@ -53,7 +53,8 @@ def read_tf_config(text: str | None = None) -> Cluster | None:
     if not 0 <= index < len(jobs.get(kind, ())):
         raise _refused(f"task {kind} {index} is not in its cluster", text)
     tasks = [(job, place) for job in ("chief", "worker") for place in range(len(jobs.get(job, ())))]
-    return Cluster(addresses, tasks.index((kind, index)), tuple(f"/job:{job}/replica:0/task:{place}" for job, place in tasks))
+    names = tuple(f"/job:{job}/replica:0/task:{place}" for job, place in tasks)
+    return Cluster(addresses, tasks.index((kind, index)), names)
 
 
 def _is_address(address):
@@ -62,5 +63,5 @@ def _is_address(address):
 
 
 def _refused(what, text):
-    return ValueError(f"TF_CONFIG does not fit: {what}. Received: {text[:200]} {EXPECTED}; or unset it to train on this "
-                      "machine alone.")
+    return ValueError(f"TF_CONFIG does not fit: {what}. Received: {text[:200]} {EXPECTED}; or unset it to train on "
+                      "this machine alone.")

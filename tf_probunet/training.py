@@ -90,7 +90,8 @@ def _train_from_checkpoint(experiment, data, run, resume, devices, retries, repo
     """Trains from the newest checkpoint that is whole, or from the first step, to the end."""
     with devices.scope():
         model = build_model(experiment)
-        model.compile(build_optimizer(experiment, RETRY_RATE**retries), accumulation_steps=experiment.accumulation_steps)
+        model.compile(build_optimizer(experiment, RETRY_RATE**retries),
+                      accumulation_steps=experiment.accumulation_steps)
         model.optimizer.build(model.trainable_variables)
     plain = model  # what is validated, saved and returned
     if devices.strategy is not None:
@@ -131,7 +132,8 @@ def _train_from_checkpoint(experiment, data, run, resume, devices, retries, repo
                 callbacks.LastStep(experiment.steps, step),
                 *(_reports(experiment, model, plain, data, run, step, report) if devices.chief else ()),
                 # Last: what it saves is a whole epoch.
-                keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: checkpoints.save(int(model.optimizer.iterations.numpy()))),
+                keras.callbacks.LambdaCallback(
+                    on_epoch_end=lambda *_: checkpoints.save(int(model.optimizer.iterations.numpy()))),
             ],
         )
         devices.from_chief(lambda: _save_last(model, plain, run))

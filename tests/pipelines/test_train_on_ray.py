@@ -27,8 +27,8 @@ def weights(path):
 
 def workers_of(process):
     """Process ids of Ray's training workers that descend from a process."""
-    rows = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    rows = [row.split(None, 2) for row in rows[1:]]
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [row.split(None, 2) for row in listed.splitlines()[1:]]
     family = {process.pid}
     for _ in range(6):  # driver, raylet, worker
         family |= {int(pid) for pid, parent, _ in rows if int(parent) in family}

@@ -20,8 +20,8 @@ flags.DEFINE_string("data", None, "dataset folder with splits train and val", fl
 flags.DEFINE_string("preset", None, "named experiment to start from; see probunet presets", flag_values=FLAGS)
 flags.DEFINE_string("run", None, "folder for weights, history, plots and checkpoints", flag_values=FLAGS)
 flags.DEFINE_boolean("resume", False, "go on with a run that was stopped", flag_values=FLAGS)
-flags.DEFINE_boolean("resume_if_started", False, "go on with the run if it is there, start it if not: for a command that "
-                     "is given again after every failure, as Kubernetes does", flag_values=FLAGS)
+flags.DEFINE_boolean("resume_if_started", False, "go on with the run if it is there, start it if not: for a command "
+                     "that is given again after every failure, as Kubernetes does", flag_values=FLAGS)
 flags.DEFINE_string("devices", None, "how many GPUs of this machine train together, or all; one if not given. Several "
                     "machines are named by TF_CONFIG", flag_values=FLAGS)
 REQUIRED = ("data", "run")

@@ -86,8 +86,8 @@ class Learner(keras.Model):
         self.optimizer.build(self.trainable_variables)  # so that the saved state finds its variables
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing: `compile` has built the model. Keras would read a batch for it, and average it over several machines,
-        where Keras 3.15 fails (keras issue 20585) and `fit` has no public way around it."""
+        """Nothing: `compile` has built the model. Keras would read a batch for it and average it over the machines,
+        where Keras 3.15 fails (keras issue 20585); `fit` has no public way around it."""
 
     def make_train_function(self, force=False):
         """As Keras does, but for several machines, where it fails to average what a step returns (the same issue). That

@@ -33,5 +33,6 @@ def take_summed_gradients(optimizer):
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
     if not hasattr(optimizer, "_all_reduce_sum_gradients"):
-        raise RuntimeError("This version of Keras sums gradients over devices in another way. Install keras>=3.15,<3.16.")
+        raise RuntimeError("This version of Keras sums gradients over devices in another way. Install "
+                           "keras>=3.15,<3.16.")
     optimizer._all_reduce_sum_gradients = list
