@@ -1,0 +1,25 @@
+"""The table of a training step in docs/performance.md is what the benchmark wrote."""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_row_is_in_the_benchmarks_files():
+    text = (ROOT / "docs" / "performance.md").read_text()
+    before, now = (
+        json.loads((ROOT / "benchmarks" / "results" / name).read_text())["models"]["probabilistic_unet"]
+        for name in ("step_2_cores_before.json", "step_2_cores.json")
+    )
+    columns = [run[precision] for precision in ("float32", "mixed_bfloat16") for run in (before, now)]
+
+    def row(label, cells):
+        assert f"| {label} | {' | '.join(cells)} |" in text, label
+
+    row("a step", [f"{column['step_ms']:.0f} ms" for column in columns])
+    row("its convolutions alone", [f"{column['bound_ms']:.0f} ms" for column in columns])
+    row("step over convolutions", [f"{column['step_over_bound']:.2f}" for column in columns])
+    for kind in now["float32"]["profile_ms"]:
+        if kind != "products of matrices":
+            row(f"*{kind}*", [f"{column['profile_ms'][kind]:.0f} ms" for column in columns])
