@@ -39,8 +39,8 @@ def start(data, run, steps, resume):
     """`probunet train` as a process of its own, its lines to be read."""
     command = [str(Path(sys.executable).parent / "probunet"), "train", "--data", str(data), "--run", str(run)]
     command += [part for name, value in {**FIELDS, "steps": str(steps)}.items() for part in (f"--{name}", value)]
-    return subprocess.Popen(command + ["--resume"] * resume, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env={**os.environ, "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
+    return subprocess.Popen(command + ["--resume"] * resume, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, env={**os.environ, "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
 def finish(process):

@@ -29,8 +29,8 @@ def path(make, steps=12, compiled=True):
 
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("options", [
-    {}, {"use_ema": True, "ema_momentum": 0.9}, {"global_clipnorm": 0.5}, {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3},
-    {"weight_decay": 0.01}, {"amsgrad": True},
+    {}, {"use_ema": True, "ema_momentum": 0.9}, {"global_clipnorm": 0.5},
+    {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}, {"weight_decay": 0.01}, {"amsgrad": True},
     {"learning_rate": keras.optimizers.schedules.PiecewiseConstantDecay([3], [0.1, 0.01])},
     {"gradient_accumulation_steps": 3, "use_ema": True},
 ])

@@ -16,8 +16,8 @@ SCHEDULES = ("piecewise", "cosine")
 INJECTIONS = ("end", "start")
 _EVERY = ("num_classes", "image_channels", "channels", "num_convs", "combiner_channels", "upsampling", "initializer",
           "image_mean", "image_stddev", "weight_decay", "seed")
-_LATENT = ("latent_dim", "segmentation_encoding", "log_sigma_clip", "beta", "beta_warmup_steps", "num_posterior_samples",
-           "topk_fraction", "geco_kappa", "geco_decay", "geco_rate")
+_LATENT = ("latent_dim", "segmentation_encoding", "log_sigma_clip", "beta", "beta_warmup_steps",
+           "num_posterior_samples", "topk_fraction", "geco_kappa", "geco_decay", "geco_rate")
 # Models by name, and the fields that are arguments of each; a table, so that flags are known without TensorFlow.
 MODEL_FIELDS = {
     "probabilistic_unet": (*_EVERY, *_LATENT, "fixed_prior", "posterior_sees_image", "latent_injection"),
@@ -40,8 +40,8 @@ class Experiment:
     fields are those of `tf_probunet.data.augment.Augmentation`.
 
     `precision` "auto" is mixed_bfloat16 where the processor or the GPU multiplies in it, else float32; a run keeps what
-    it started with. A loss that is NaN or infinite sends a run back to its last checkpoint at half the learning rate, up
-    to `nonfinite_retries` times; after that, or with 0, it stops.
+    it started with. A loss that is NaN or infinite sends a run back to its last checkpoint at half the learning rate,
+    up to `nonfinite_retries` times; after that, or with 0, it stops.
     """
 
     name: str = "custom"

@@ -20,7 +20,7 @@ def masked_cross_entropy(segmentation, logits, ignore_label=255):
 
 
 def pixel_cross_entropy(segmentation, logits, ignore_label=255):
-    """Cross-entropy of each pixel, [B, H, W] in nats; 0 where there is no label. Arguments as `masked_cross_entropy`."""
+    """Cross-entropy of each pixel, [B, H, W] in nats, 0 without a label; arguments of `masked_cross_entropy`."""
     labelled = segmentation != ignore_label
     labels = tf.where(labelled, tf.cast(segmentation, tf.int32), 0)
     per_pixel = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)

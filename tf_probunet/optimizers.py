@@ -21,7 +21,8 @@ class FusedAdam(keras.optimizers.Adam):
         place = self._get_variable_index(variable)
         return tf.raw_ops.ResourceApplyAdam(
             var=_resource(variable), m=_resource(self._momentums[place]), v=_resource(self._velocities[place]),
-            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step), beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
+            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
+            beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
             lr=tf.cast(learning_rate, dtype), beta1=tf.cast(self.beta_1, dtype), beta2=tf.cast(self.beta_2, dtype),
             epsilon=tf.cast(self.epsilon, dtype), grad=tf.cast(gradient, dtype), use_locking=True,
         )

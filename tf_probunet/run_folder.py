@@ -103,7 +103,8 @@ def load_run(run: str | os.PathLike, weights=BEST_WEIGHTS, precision=None) -> tu
     experiment = Experiment.load(run)
     path = run / weights
     if not path.is_file():
-        raise FileNotFoundError(f"{run} has no {weights} yet: no epoch was finished, or not every member. Let the training go on: --resume.")
+        raise FileNotFoundError(f"{run} has no {weights} yet: no epoch was finished, or not every member. Let the "
+                                "training go on: --resume.")
     model = build_model(experiment.replace(precision=precision or experiment.precision))
     model.load_weights(path)
     return experiment, model

@@ -9,7 +9,8 @@ from tf_probunet.evaluation import Evaluation
 
 CONTENT = {
     "name": "tiny", "title": "A tiny comparison", "about": "Made by the tests.", "published": "lidc",
-    "base": {"preset": "demo", "precision": "float32", "channels": [4, 8], "num_convs": 1, "latent_dim": 3, "combiner_channels": [6],
+    "base": {"preset": "demo", "precision": "float32", "channels": [4, 8], "num_convs": 1, "latent_dim": 3,
+             "combiner_channels": [6],
              "crop_size": [32, 32], "batch_size": 4, "steps": 4, "steps_per_epoch": 2, "validation_images": 4,
              "validation_samples": 2},
     "entries": [

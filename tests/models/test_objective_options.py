@@ -90,7 +90,8 @@ class TestTopK:
         losses = []
         for fraction in (None, 1.0):
             model = small(topk_fraction=fraction)
-            losses.append(float(model.objective(images, segmentations, model.training_noise(images, 1), step=1)["loss"]))
+            noise = model.training_noise(images, 1)
+            losses.append(float(model.objective(images, segmentations, noise, step=1)["loss"]))
         assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 

@@ -44,7 +44,8 @@ class LatentSegmenter(EvidenceSegmenter):
         self.prior_net = None if fixed_prior else AxisAlignedGaussian(name="prior_net", **gaussian_net)
         self.posterior_net = AxisAlignedGaussian(name="posterior_net", **gaussian_net)
         if latent_injection == "end":
-            self.combiner = Combiner(self.num_classes, self.latent_dim, self.combiner_channels, name="combiner", **options)
+            self.combiner = Combiner(self.num_classes, self.latent_dim, self.combiner_channels, name="combiner",
+                                     **options)
         else:
             self.head = Head(self.num_classes, self.combiner_channels, name="head", **options)
 

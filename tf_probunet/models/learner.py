@@ -1,4 +1,4 @@
-"""How every model of this package learns under `fit`: its own objective, in parts of a batch, on any number of devices."""
+"""How every model of this package learns under `fit`: by its own objective, in parts of a batch, on any devices."""
 
 import typing
 
@@ -18,7 +18,7 @@ class Rows(typing.NamedTuple):
 
 
 class Learner(keras.Model):
-    """A Keras model whose loss is its own: subclasses implement `objective`, and `training_noise` where it is random."""
+    """A Keras model whose loss is its own: subclasses implement `objective`, and `training_noise` if it is random."""
 
     loss_terms = ("loss",)  # what `objective` returns and `fit` reports, in training and in validation
     training_terms = ()  # what `objective` returns in training alone
