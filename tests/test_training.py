@@ -320,6 +320,19 @@ class TestRefused:
             train(TINY, tiny_info, run, resume=True, report=quiet)
             assert_same_weights(weights_of(run), weights_of(unbroken[0]))
 
+    def test_data_that_is_removed_meanwhile_changes_nothing(self, unbroken, tiny_folder, tmp_path):
+        folder = tmp_path / "data"
+        shutil.copytree(tiny_folder, folder)
+
+        def remove(line):
+            if line.startswith("epoch 1"):
+                shutil.rmtree(folder)
+
+        train(TINY, load_info(folder), tmp_path / "run", report=remove)
+        assert not folder.exists()
+        assert_same_weights(weights_of(tmp_path / "run"), weights_of(unbroken[0]))
+        assert history_of(tmp_path / "run") == history_of(unbroken[0])
+
     def test_a_damaged_shard_is_named(self, tiny_folder, tmp_path):
         folder = tmp_path / "damaged"
         shutil.copytree(tiny_folder, folder)
