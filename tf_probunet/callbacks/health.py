@@ -1,7 +1,5 @@
 """What goes wrong in training, seen early and said in words."""
 
-import math
-
 import keras
 
 
@@ -97,7 +95,7 @@ class WarnOfCollapse(keras.callbacks.Callback):
                 "or see whether the prior's stddev is small (val_prior_stddev in history.csv)."
             )
         nested = logs["val_nested_pairs"]
-        if "val_kl" in logs and not math.isnan(nested) and nested > self.MOST_NESTED:
+        if "val_kl" in logs and nested > self.MOST_NESTED:
             found["nested"] = (
                 f"{100 * nested:.0f} % of differing sample pairs lie one inside the other: the latent moves one "
                 "threshold. Hypotheses of different shape need --combiner_channels with at least two layers, more "

@@ -14,7 +14,7 @@ class Validation(keras.callbacks.Callback):
     """Energy distance and the parts of the loss on a fixed set of validation images, with averaged weights.
 
     Adds to the logs that later callbacks see: `val_loss`, `val_cross_entropy`, `val_energy_distance`,
-    `val_sample_diversity`, `val_grader_diversity` and `val_nested_pairs` (NaN without pairs); of models with a latent
+    `val_sample_diversity`, `val_grader_diversity` and `val_nested_pairs` (0 where no two samples differ); of models with a latent
     space also `val_kl`, its parts `val_kl_0`, `val_kl_1`, .. by latent, `val_active_latents`, those with more than 0.01
     nats, and `val_prior_stddev`, the mean over latents and images.
 
@@ -40,7 +40,7 @@ class Validation(keras.callbacks.Callback):
         for name in found[0]:
             values = np.concatenate([measures[name] for measures in found])
             known = values[~np.isnan(values)]
-            logs[f"val_{name}"] = float(np.mean(known)) if len(known) else float("nan")
+            logs[f"val_{name}"] = float(np.mean(known)) if len(known) else 0.0
         logs.update(latents)
 
     def _measure(self, index, batch):
