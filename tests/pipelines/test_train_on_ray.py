@@ -44,7 +44,7 @@ def test_a_lost_worker_is_replaced_and_nothing_is_lost(tiny_folder, tmp_path):
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 240
             while not (tmp_path / "run" / "checkpoints" / "step-00000006").is_dir() and time.monotonic() < deadline:
                 assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
                 time.sleep(0.1)
