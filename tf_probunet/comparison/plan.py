@@ -30,8 +30,8 @@ ENTRY_FIELDS = ("name", "label", "role", "fields", "seeds", "by_num_samples")
 SHARED_FIELDS = (
     "num_classes", "image_channels", "window", "crop_size", "batch_size", "rotation", "mirror", "mirror_vertical",
     "scale", "shear", "shift", "elastic", "elastic_sigma", "gamma", "gamma_probability", "steps", "learning_rate",
-    "schedule", "schedule_boundaries", "schedule_values", "warmup_steps", "clipnorm", "ema_momentum", "precision",
-    "steps_per_epoch", "validation_images", "validation_samples",
+    "schedule", "schedule_boundaries", "schedule_values", "warmup_steps", "clipnorm", "ema_momentum",
+    "accumulation_steps", "precision", "nonfinite_retries", "steps_per_epoch", "validation_images", "validation_samples",
 )
 
 
