@@ -50,12 +50,15 @@ def finish(process):
         raise RuntimeError(f"The training ended with exit code {process.returncode}:\n{text[-3000:]}")
 
 
-def kill_at_random(process, moments):
-    """Kills a run from its first word on, in or after any of its first epochs; whether it was still there to kill."""
-    wait, epochs = moments.uniform(0, 0.8), moments.choice([0, 0, 1, 1, 2, 3])
+def kill_at_random(process, moments, first):
+    """Kills a run from its first word on, in or after any of its first epochs; whether it was still there to kill.
+
+    The first time it is killed as soon as an epoch is over, so that it cannot have come through.
+    """
+    wait, epochs = (0, 1) if first else (moments.uniform(0, 0.8), moments.choice([0, 0, 1, 1, 2, 3]))
     for line in process.stdout:
         if " parameters, " in line and epochs == 0:  # about to begin
-            wait *= 8  # the first step is compiled then
+            wait *= 4  # the first step is compiled then
             break
         if line.startswith("epoch "):
             epochs -= 1
@@ -71,7 +74,7 @@ def train_through_kills(data, run, steps, kills, seed):
     """Starts a run as often as it is killed and once more; (kills, epochs that were there at each kill)."""
     moments, seen = random.Random(seed), []
     while len(seen) < kills:
-        if kill_at_random(start(data, run, steps, resume=(run / "experiment.json").is_file()), moments):
+        if kill_at_random(start(data, run, steps, resume=(run / "experiment.json").is_file()), moments, not seen):
             seen.append(len(history(run)) if (run / "history.csv").is_file() else 0)
         elif (run / "last.weights.h5").is_file():
             break  # it came through before the moment
