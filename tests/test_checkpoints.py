@@ -51,6 +51,12 @@ def test_a_damaged_one_is_named_and_the_one_before_it_taken(tmp_path, name, how)
     assert "step-00000002 cannot be used" in line and "Taking the one before it" in line
 
 
+def test_sums_that_name_no_state_are_damage(tmp_path):
+    checkpoints, variable = saved(tmp_path, [1, 2])
+    (tmp_path / "step-00000002" / "sha256.json").write_text("{}")
+    assert checkpoints.restore(lambda line: None) == 1 and variable.numpy() == 10
+
+
 def test_none_that_is_whole_is_an_error_with_a_remedy(tmp_path):
     checkpoints, _ = saved(tmp_path, [1])
     damage(tmp_path / "step-00000001" / "state.index")

@@ -88,9 +88,9 @@ def _damage(folder):
     """What is wrong with a checkpoint, or None."""
     try:
         sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
-        for name, expected in sums.items():
-            if sha256_of(folder / name) != expected:
+        for name in {"state.index", *sums}:
+            if sha256_of(folder / name) != sums[name]:
                 return f"{name} is not as it was written"
-    except (OSError, ValueError, AttributeError) as error:
-        return f"{error}"
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"{type(error).__name__}: {error}"
     return None

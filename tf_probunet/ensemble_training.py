@@ -11,7 +11,6 @@ from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage
 from tf_probunet.devices import find_devices
 from tf_probunet.experiment import FILE_NAME, Experiment
-from tf_probunet.models import UNetEnsemble
 from tf_probunet.run_folder import BEST_WEIGHTS, IF_STARTED, LAST_WEIGHTS, open_run, settled
 from tf_probunet.staging import disk_errors
 from tf_probunet.training import check_data, train

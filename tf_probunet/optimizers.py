@@ -1,4 +1,4 @@
-"""Adam as Keras has it, in one pass over the weights instead of fifteen."""
+"""Adam as Keras has it, in one pass over the weights instead of many."""
 
 import keras
 import tensorflow as tf
@@ -8,8 +8,8 @@ import tensorflow as tf
 class FusedAdam(keras.optimizers.Adam):
     """`keras.optimizers.Adam` whose update is TensorFlow's fused kernel; arguments, state and results are the same.
 
-    Keras writes the update as a dozen operations on each weight, each of which reads and writes all of it: on a
-    processor, where memory is slow, a tenth of a training step. With `amsgrad` it is Keras's own; so is the moving
+    Keras writes the update as many operations on each weight, each of which reads and writes all of it: slow on a
+    processor, whose memory is (docs/performance.md). With `amsgrad` it is Keras's own; so is the moving
     average under a distribution strategy.
     """
 
