@@ -51,11 +51,11 @@ def work():
         model = build_model(experiment)
         model.compile(build_optimizer(experiment))
 
-    def batches(rows):
+    def batches(part, pieces):
         return training_dataset(data, "train", FLAGS.batch_size, crop_size=experiment.crop_size,
-                                augmentation=experiment.augmentation, rows=rows)
+                                augmentation=experiment.augmentation, part=part, pieces=pieces)
 
-    batches = devices.distribute(batches, FLAGS.batch_size)
+    batches = devices.distribute(batches)
     model.fit(batches, steps_per_epoch=WARM_UP, verbose=0)
     model.make_train_function()
     iterator = iter(batches)

@@ -29,7 +29,7 @@ flags.DEFINE_string("preset", "lidc_small", "preset to measure")
 flags.DEFINE_multi_string("model", ["probabilistic_unet", "deterministic_unet"], "models to measure")
 flags.DEFINE_multi_string("precision", ["float32", "mixed_bfloat16"], "precisions to measure")
 flags.DEFINE_integer("rounds", 15, "steps and bounds timed, in turn")
-flags.DEFINE_bool("xla", False, "compile the step by XLA too")
+flags.DEFINE_bool("xla", False, "time the step as XLA compiles it too, in turn with the other")
 flags.DEFINE_string("output", None, "JSON file for the figures")
 FLAGS = flags.FLAGS
 
@@ -107,31 +107,34 @@ def bound_function(conv, batch, dtype):
 
 def measure(name, experiment, precision):
     """Step, bound and profile of one model in one precision."""
-    model = build_model(experiment.replace(model=name, precision=precision))
-    model.compile(build_optimizer(experiment), jit_compile=FLAGS.xla)
     rng = np.random.default_rng(0)
     images = tf.constant(rng.random((experiment.batch_size, *experiment.crop_size, experiment.image_channels), "f4"))
     segmentations = tf.cast(images[..., 0] > 0.8, tf.int32)
+
+    def step_of(**options):
+        model = build_model(experiment.replace(model=name, precision=precision))
+        model.compile(build_optimizer(experiment), **options)
+        return model, lambda: model.train_on_batch(images, segmentations)
+
+    model, step = step_of()
+    steps = {"step_ms": step} | ({"step_by_xla_ms": step_of(jit_compile=True)[1]} if FLAGS.xla else {})
     dtype = tf.bfloat16 if precision == "mixed_bfloat16" else tf.float32
     counts = collections.Counter(convolutions(model, experiment))
     bounds = {conv: bound_function(conv, experiment.batch_size, dtype) for conv in counts}
-
-    def step():
-        model.train_on_batch(images, segmentations)
-
-    for function in (step, step, *bounds.values(), *bounds.values()):
+    for function in [*steps.values(), *bounds.values()] * 2:
         function()
-    steps, times = [], {conv: [] for conv in bounds}
+    times = {key: [] for key in (*steps, *bounds)}
     for _ in range(FLAGS.rounds):
-        steps.append(seconds(step))
+        for key, function in steps.items():
+            times[key].append(seconds(function))
         for conv, function in bounds.items():
             times[conv].append(seconds(function) / COPIES)
     bound = sum(count * float(np.median(times[conv])) for conv, count in counts.items())
     return {
-        "step_ms": 1e3 * float(np.median(steps)),
-        "images_per_second": experiment.batch_size / float(np.median(steps)),
+        **{key: 1e3 * float(np.median(times[key])) for key in steps},
+        "images_per_second": experiment.batch_size / float(np.median(times["step_ms"])),
         "bound_ms": 1e3 * bound,
-        "step_over_bound": float(np.median(steps)) / bound,
+        "step_over_bound": float(np.median(times["step_ms"])) / bound,
         "profile_ms": profile(step),
     }
 
@@ -180,7 +183,7 @@ def main(_):
         processor = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
     report({
         "preset": experiment.name, "batch": [experiment.batch_size, *experiment.crop_size], "processor": processor,
-        "cores": len(os.sched_getaffinity(0)), "tensorflow": tf.__version__, "xla": FLAGS.xla,
+        "cores": len(os.sched_getaffinity(0)), "tensorflow": tf.__version__,
         "models": {name: {precision: measure(name, experiment, precision) for precision in FLAGS.precision}
                    for name in FLAGS.model},
     }, FLAGS.output)

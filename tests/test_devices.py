@@ -18,11 +18,12 @@ from tf_probunet.devices import Devices, find_devices
 from tf_probunet.tf_config import read_tf_config
 
 HERE = Path(__file__).parent
-# A clipnorm that cuts every gradient, and moving averages: clipping each replica's share by itself would be seen.
+# Crops of two sizes; a clipnorm that cuts every gradient, and moving averages: clipping each replica's share by itself
+# would be seen.
 FIELDS = {
     "preset": "demo", "channels": "4,8", "num_convs": "1", "latent_dim": "2", "combiner_channels": "6",
-    "crop_size": "16,16", "batch_size": "12", "steps": "4", "steps_per_epoch": "2", "clipnorm": "1",
-    "ema_momentum": "0.5", "validation_images": "3", "validation_samples": "2", "precision": "float32",
+    "crop_size": "16,16", "crop_scales": "1,0.5", "batch_size": "12", "steps": "4", "steps_per_epoch": "2",
+    "clipnorm": "1", "ema_momentum": "0.5", "validation_images": "3", "validation_samples": "2", "precision": "float32",
 }
 QUIET = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
 LIMIT = 240  # seconds for any process
@@ -177,22 +178,30 @@ class TestSeveralProcesses:
         assert "The chief, 127.0.0.1:" in results[1][1] and "has stopped" in results[1][1]
 
 
-class TestRows:
-    def test_parts_are_the_whole_batch(self, tiny_info):
-        def batches(**options):
-            dataset = training_dataset(tiny_info, "train", 6, crop_size=(16, 16), seed=3, start_step=3,
+class TestParts:
+    @pytest.mark.parametrize("scales", [(1.0,), (1.0, 0.5, 1.0)])  # batches of 6 or 24
+    def test_parts_are_the_whole_batch(self, tiny_info, scales):
+        def batches(number, **options):
+            dataset = training_dataset(tiny_info, "train", 6, crop_size=(16, 16), crop_scales=scales, seed=3, start_step=3,
                                        augmentation=Augmentation(mirror=True, rotation=90.0), **options)
-            return list(dataset.take(3).as_numpy_iterator())
+            return list(dataset.take(number).as_numpy_iterator())
 
-        parts = [batches(rows=rows) for rows in ((0, 1), (1, 2), (3, 3))]
-        for number, whole in enumerate(batches()):
+        parts = [batches(5, part=(index, 3)) for index in range(3)]
+        pieces = [batches(10, part=(index, 3), pieces=2) for index in range(3)]
+        for number, whole in enumerate(batches(5)):
             for place in range(2):  # images, segmentations
                 np.testing.assert_array_equal(np.concatenate([part[number][place] for part in parts]), whole[place])
+                both = [piece[2 * number + half][place] for piece in pieces for half in range(2)]
+                np.testing.assert_array_equal(np.concatenate(both), whole[place])
 
-    @pytest.mark.parametrize("rows", [(0, 7), (-1, 2), (6, 1), (2, 0)])
-    def test_rows_outside_of_the_batch_are_refused(self, tiny_info, rows):
-        with pytest.raises(ValueError, match=r"rows are \(first, count\) within a batch of 6. Received"):
-            training_dataset(tiny_info, "train", 6, crop_size=(16, 16), rows=rows)
+    @pytest.mark.parametrize("part", [(1, 1), (-1, 2), (0, 0)])
+    def test_a_part_that_is_none_is_refused(self, tiny_info, part):
+        with pytest.raises(ValueError, match=r"part is \(index, number of parts\), with .* Received"):
+            training_dataset(tiny_info, "train", 6, crop_size=(16, 16), part=part)
+
+    def test_parts_that_are_not_equal_are_refused(self, tiny_info):
+        with pytest.raises(ValueError, match="A batch of 6 crops of 16x16 cannot be cut into 4 equal pieces"):
+            training_dataset(tiny_info, "train", 6, crop_size=(16, 16), part=(0, 2), pieces=2)
 
 
 class TestAsked:
@@ -215,9 +224,9 @@ class TestAsked:
         class Three(Devices):
             num_replicas = 3
 
-        assert Three().rows(6) == (0, 6)
+        Three().check_batch(6)
         with pytest.raises(ValueError, match="Received: batch_size 32 for 3 devices. Set --batch_size 33, or"):
-            Three().rows(32)
+            Three().check_batch(32)
 
 
 class TestTfConfig:

@@ -25,7 +25,7 @@ def history_of(run):
 
 @pytest.mark.parametrize("fields", [
     dict(model="dropout_unet"), dict(model="mheads_unet"), dict(model="image2image_vae", precision="mixed_bfloat16"),
-    dict(fixed_prior=True, posterior_sees_image=False),
+    dict(fixed_prior=True, posterior_sees_image=False), dict(crop_scales=(2.0, 0.5, 1.0)),
 ], ids=lambda fields: "-".join(fields))
 def test_a_run_that_was_stopped_goes_on_as_if_unbroken(fields, tiny_info, tmp_path, monkeypatch):
     experiment = TINY.replace(**fields)

@@ -53,12 +53,8 @@ class Devices:
         """Variables that are made within it are on all devices."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
-    def rows(self, batch_size: int) -> tuple[int, int]:
-        """(first, count): the rows of each batch that this process reads.
-
-        Raises:
-            ValueError: the replicas cannot share the batch equally.
-        """
+    def check_batch(self, batch_size: int) -> None:
+        """Raises a `ValueError` unless the replicas can share a batch equally."""
         if batch_size % self.num_replicas:
             fits = [size for size in range(batch_size, batch_size + self.num_replicas) if size % self.num_replicas == 0]
             raise ValueError(
@@ -66,21 +62,18 @@ class Devices:
                 f"batch_size {batch_size} for {self.num_replicas} devices. Set --batch_size {fits[0]}, or train on a "
                 "number of devices that divides it."
             )
-        count = batch_size // self.num_processes
-        return self.index * count, count
 
-    def distribute(self, make, batch_size: int):
+    def distribute(self, make):
         """A dataset for `fit` whose replicas get their rows of each batch.
 
         Args:
-            make: function of `rows`, (first, count) or None for all, that gives the batches with these rows alone.
-            batch_size: of all devices together.
+            make: function of `part` and `pieces`, as `tf_probunet.data.reading.training_dataset` takes them.
         """
         if self.strategy is None:
-            return make(None)
-        rows, own = self.rows(batch_size), batch_size // self.num_replicas
+            return make((0, 1), 1)
+        part, pieces = (self.index, self.num_processes), self.num_replicas // self.num_processes
         # By TensorFlow's contract the dataset holds one replica's batches, handed to the local ones in turn.
-        return self.strategy.distribute_datasets_from_function(lambda _: make(rows).rebatch(own))
+        return self.strategy.distribute_datasets_from_function(lambda _: make(part, pieces))
 
     def from_chief(self, function=lambda: 0) -> int:
         """What `function`, called by the chief alone, returns: on every process, which all wait for it here.

@@ -37,7 +37,9 @@ class Experiment:
     takes the dataset's own. Model fields are arguments of the classes in `tf_probunet.models`: `model` says which class,
     and `MODEL_FIELDS` which fields it takes; it ignores the others. The paper's `latent_dim` and `beta` for
     "image2image_vae" are 3 and 10. Of a "unet_ensemble", `steps` and `seed + i` are those of member i. Augmentation
-    fields are those of `tf_probunet.data.augment.Augmentation`.
+    fields are those of `tf_probunet.data.augment.Augmentation`. With several `crop_scales` each training batch draws one
+    factor on `crop_size` and has `batch_size` images or, of larger crops, as many as have no more pixels; validation has
+    `crop_size`.
 
     `precision` "auto" is mixed_bfloat16 where the processor or the GPU multiplies in it, else float32; a run keeps what
     it started with. A loss that is NaN or infinite sends a run back to its last checkpoint at half the learning rate,
@@ -78,6 +80,7 @@ class Experiment:
     # Data
     window: tuple[float, float] | None = None
     crop_size: tuple[int, int] = (128, 128)
+    crop_scales: tuple[float, ...] = (1.0,)
     batch_size: int = 32
     rotation: float = 0.0
     mirror: bool = False
@@ -140,6 +143,13 @@ class Experiment:
     def num_epochs(self) -> int:
         """Validations in a run; an epoch here is `steps_per_epoch` steps, not a pass over the data."""
         return -(-self.steps // self.steps_per_epoch)
+
+    @property
+    def crops(self) -> list[tuple[tuple[int, int], int]]:
+        """((height, width), images in a batch) for each of the `crop_scales`."""
+        from tf_probunet.data.crop_scales import scaled_crops  # here, so that flags are known without TensorFlow
+
+        return scaled_crops(self.crop_size, self.batch_size, self.crop_scales)
 
     @property
     def augmentation(self):

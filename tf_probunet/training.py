@@ -62,9 +62,10 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         from tf_probunet.ensemble_training import train_members  # here, because it trains each member by this function
 
         return train_members(experiment, data, run, resume=resume, devices=devices, report=report)
-    devices.rows(experiment.batch_size)
     data = data.with_window(experiment.window)
     check_data(experiment, data)
+    for _, count in experiment.crops:
+        devices.check_batch(count)
     with devices.explain_loss():
         return _train(experiment, data, Path(run), resume, devices, report)
 
@@ -111,17 +112,18 @@ def _train_from_checkpoint(experiment, data, run, resume, devices, retries, repo
         report(f"Resuming {run} at step {step} of {experiment.steps}.")
     report(
         f"{experiment.name}: {model.count_params():,} parameters, {data.num_images('train'):,} training images, "
-        f"crops {experiment.crop_size[0]}x{experiment.crop_size[1]}, batch {experiment.batch_size}, "
+        f"batches of {' or '.join(f'{count} crops of {height}x{width}' for (height, width), count in experiment.crops)}, "
         f"{experiment.steps} steps, {experiment.precision}{devices.words()}."
     )
 
-    def batches(rows):
+    def batches(part, pieces):
         return training_dataset(data, "train", experiment.batch_size, crop_size=experiment.crop_size,
-                                augmentation=experiment.augmentation, seed=experiment.seed, start_step=step, rows=rows)
+                                crop_scales=experiment.crop_scales, augmentation=experiment.augmentation,
+                                seed=experiment.seed, start_step=step, part=part, pieces=pieces)
 
     with explain_damage(data), disk_errors(run):
         model.fit(
-            devices.distribute(batches, experiment.batch_size),
+            devices.distribute(batches),
             initial_epoch=first_epoch,
             epochs=experiment.num_epochs,
             steps_per_epoch=experiment.steps_per_epoch,
@@ -189,6 +191,8 @@ def check_data(experiment, data):
             f"The dataset {data.folder} marks unlabelled pixels with {data.ignore_label}, the model expects "
             f"{model.ignore_label}. Prepare the dataset again with that ignore label."
         )
-    check_size(*experiment.crop_size, model.size_multiple)
-    for split in ("train", "val"):  # a pipeline that can be made has the split, and images no smaller than the crop
-        evaluation_dataset(data, split, experiment.batch_size, crop_size=experiment.crop_size)
+    # A pipeline that can be made has the split, and images no smaller than the crop.
+    evaluation_dataset(data, "val", experiment.batch_size, crop_size=experiment.crop_size)
+    for size, count in experiment.crops:
+        check_size(*size, model.size_multiple)
+        evaluation_dataset(data, "train", count, crop_size=size)

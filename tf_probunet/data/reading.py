@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_probunet.data.augment import Augmentation, augment
+from tf_probunet.data.crop_scales import drawn_scale, scaled_crops
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.flips import all_modes, apply_flips, draw_flips
 from tf_probunet.data.verify import shard_damage
@@ -13,8 +14,8 @@ from tf_probunet.data.verify import shard_damage
 FLIP_STREAM = 17  # tells the seed of flips from those of grader and augmentation, which are as they were without flips
 
 
-def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, augmentation=Augmentation(), seed=0,
-                     start_step=0, rows=None) -> tf.data.Dataset:
+def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, crop_scales=(1.0,),
+                     augmentation=Augmentation(), seed=0, start_step=0, part=(0, 1), pieces=1) -> tf.data.Dataset:
     """Endless batches for `fit`: shuffled images, each with one grader drawn at random, cropped and augmented.
 
     The flips of the dataset, where it has any, are drawn anew each time an image is read. Everything random follows
@@ -25,43 +26,66 @@ def training_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, au
     Args:
         info: of the dataset folder.
         split: for instance "train".
-        batch_size: B.
+        batch_size: B, at scale 1.
         crop_size: (height, width), or None for whole images.
+        crop_scales: factors on `crop_size`, of which each batch draws one. Batches of larger crops have fewer images
+            (`tf_probunet.data.crop_scales.scaled_crops`) and leave the rest of their place in the pass out.
         augmentation: what may happen to an example.
-        seed: of shuffling, grader, flips and augmentation.
+        seed: of shuffling, sizes, grader, flips and augmentation.
         start_step: batches to skip.
-        rows: (first, count), to make only these rows of each batch, as one of several processes does that share it;
-            None for all.
+        part: (index, number): makes only this one of so many equal parts of each batch, as each of several processes
+            does that share it.
+        pieces: cuts each batch, or the part of it, into so many equal ones, which follow each other.
     Returns:
-        dataset of (images [B, height, width, C] float32, segmentations [B, height, width] int32); where `rows` are
-        given, B is their count.
+        dataset of (images [B, height, width, C] float32, segmentations [B, height, width] int32).
+    Raises:
+        ValueError: an argument, or what it asks for does not fit the images.
     """
     crop_size = _check_crop(info, split, crop_size)
-    _check_numbers(batch_size=(batch_size, 1), start_step=(start_step, 0))
-    first, count = (0, batch_size) if rows is None else rows
-    if not 0 <= first < first + count <= batch_size:
-        raise ValueError(f"rows are (first, count) within a batch of {batch_size}. Received: {rows}.")
+    _check_numbers(batch_size=(batch_size, 1), start_step=(start_step, 0), pieces=(pieces, 1))
+    crops = scaled_crops(crop_size, batch_size, crop_scales)
+    index, num_parts = part
+    if not 0 <= index < num_parts:
+        raise ValueError(f"part is (index, number of parts), with 0 <= index < number. Received: {part}.")
+    for size, count in crops:
+        _check_crop(info, split, size)
+        if count % (num_parts * pieces):
+            raise ValueError(f"A batch of {count} crops of {size[0]}x{size[1]} cannot be cut into {num_parts * pieces} "
+                             "equal pieces. Choose another batch_size.")
+    stride = max(count for _, count in crops)  # positions in the stream that a step has to itself
     num_images = info.num_images(split)
     records = _load_records(info, split)
 
-    def example(place):
-        position = place // count * batch_size + first + place % count
-        epoch, index = position // num_images, position % num_images
+    def example(position, size):
+        epoch, place = position // num_images, position % num_images
         order_seed = tf.cast(tf.stack([tf.constant(seed, tf.int64), epoch]), tf.int32)
-        index = tf.random.experimental.index_shuffle(index, order_seed, num_images - 1)
+        place = tf.random.experimental.index_shuffle(place, order_seed, num_images - 1)
         seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), position]), 2)
-        image, segmentation = _parse(info, records[index], grader_seed=seeds[0])
+        image, segmentation = _parse(info, records[place], grader_seed=seeds[0])
         if info.flips:
             flip_seed = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), position]), FLIP_STREAM)
             segmentation = apply_flips(segmentation, info.flips, draw_flips(info.flips, flip_seed))
-        return augment(image, segmentation, seeds[1], crop_size, augmentation, info.ignore_label)
+        return augment(image, segmentation, seeds[1], size, augmentation, info.ignore_label)
 
-    stream = tf.data.Dataset.range(start_step * count, tf.int64.max)
-    return (
-        stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(count, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    def batches(steps, size, count):
+        own = count // num_parts
+        positions = steps.flat_map(lambda step: tf.data.Dataset.range(step * stride + index * own,
+                                                                      step * stride + (index + 1) * own))
+        examples = positions.map(lambda position: example(position, size), num_parallel_calls=tf.data.AUTOTUNE,
+                                 deterministic=True)
+        return examples.batch(own // pieces, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+    steps = tf.data.Dataset.range(start_step, tf.int64.max)
+    if len(crops) == 1:
+        return batches(steps, *crops[0])
+
+    def drawn(step):
+        return drawn_scale(seed, step, len(crops))
+
+    streams = [batches(steps.filter(lambda step, which=which: drawn(step) == which), *crop)
+               for which, crop in enumerate(crops)]
+    choices = steps.flat_map(lambda step: tf.data.Dataset.from_tensors(drawn(step)).repeat(pieces))
+    return tf.data.Dataset.choose_from_datasets(streams, choices, stop_on_empty_dataset=True)
 
 
 def evaluation_dataset(info: DatasetInfo, split, batch_size, *, crop_size=None, limit=None,
