@@ -142,8 +142,8 @@ class Upsample(keras.layers.Layer):
     def call(self, inputs):
         size = 2 * tf.shape(inputs)[1:3]
         aligned = self.method == "bilinear_aligned"
-        # The op computes and returns float32 whatever it is given.
+        # The op returns float32 whatever it is given; XLA mixes the types up where it is given another.
         outputs = tf.raw_ops.ResizeBilinear(
-            images=inputs, size=size, align_corners=aligned, half_pixel_centers=not aligned
+            images=tf.cast(inputs, tf.float32), size=size, align_corners=aligned, half_pixel_centers=not aligned
         )
         return tf.cast(outputs, self.compute_dtype)

@@ -63,7 +63,8 @@ class Learner(keras.Model):
             optimizer: as Keras takes it.
             accumulation_steps: parts into which each batch is cut, to be differentiated one after the other: the same
                 step to rounding, in the memory of one part.
-            jit_compile: XLA. Off unless asked for, because it makes the training step slower on CPUs.
+            jit_compile: XLA. Off unless asked for, because it makes the training step slower on CPUs
+                (docs/performance.md). From the same seed XLA draws other random numbers.
             **kwargs: further arguments of `keras.Model.compile`.
         """
         for argument in ("loss", "loss_weights", "metrics", "weighted_metrics"):
