@@ -4,6 +4,7 @@ Our network is the stated one, and the record, its ratios and tables follow from
 """
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -153,3 +154,11 @@ def test_an_environment_that_is_whole_is_used_again(load, tmp_path):
     said = []
     assert load("environment").peer_python(tmp_path, requirements, said.append) == str(tmp_path / "bin" / "python")
     assert said == []
+
+
+def test_the_tables_in_docs_are_those_of_the_record(load):
+    record = json.loads((FOLDER.parent / "results" / "peer_2_cores.json").read_text())
+    *shown, _ = load("peer_table").markdown(record).split("\n\n")  # all but the numbers of parameters
+    text = (FOLDER.parents[1] / "docs" / "performance.md").read_text()
+    for table in shown:
+        assert table in text
