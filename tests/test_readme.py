@@ -16,7 +16,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 QUICKER = {
     "steps_per_epoch=100, epochs=3": "steps_per_epoch=1, epochs=1",
     "channels=(16, 32, 64)": "channels=(4, 8)",
-    "--preset lidc_small": "--preset lidc_small --channels 4,8 --steps 2 --steps_per_epoch 1 --batch_size 2 "
+    "--preset lidc_small": "--preset lidc_small --channels 4,8 --steps 2 --steps_per_epoch 1 --batch_size 4 "
                            "--validation_images 2 --validation_samples 2",
     "--num_samples 1,8,16 --precision float32,float16,int8 --data data/lidc": "--num_samples 16",  # untrained: all ties
 }

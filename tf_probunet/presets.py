@@ -86,7 +86,9 @@ PRESETS = {
                 # All-positive, low-contrast input and a high rate early let the prior net die: it became a constant.
                 image_mean=0.25, image_stddev=0.25,
                 channels=(16, 32, 64, 96, 128), weight_decay=1e-5, crop_size=(64, 64), batch_size=24, rotation=180.0,
-                crop_scales=(1.0, 1.0, 1.5, 2.0), mirror=True, scale=(0.8, 1.25), shear=0.1, shift=4.0, gamma=(0.7, 1.4), gamma_probability=0.5,
+                # Half of the batches as validated, the others so that larger crops are known too.
+                crop_scales=(1.0, 1.0, 1.5, 2.0), mirror=True, scale=(0.8, 1.25), shear=0.1, shift=4.0,
+                gamma=(0.7, 1.4), gamma_probability=0.5,
                 steps=8_000, learning_rate=3e-4, schedule="cosine", warmup_steps=1000, ema_momentum=0.998,
                 steps_per_epoch=500, validation_images=256,
             ),

@@ -112,8 +112,7 @@ def _train_from_checkpoint(experiment, data, run, resume, devices, retries, repo
         report(f"Resuming {run} at step {step} of {experiment.steps}.")
     report(
         f"{experiment.name}: {model.count_params():,} parameters, {data.num_images('train'):,} training images, "
-        f"batches of {' or '.join(f'{count} crops of {height}x{width}' for (height, width), count in experiment.crops)}, "
-        f"{experiment.steps} steps, {experiment.precision}{devices.words()}."
+        f"batches of {_crops_in_words(experiment)}, {experiment.steps} steps, {experiment.precision}{devices.words()}."
     )
 
     def batches(part, pieces):
@@ -140,6 +139,11 @@ def _train_from_checkpoint(experiment, data, run, resume, devices, retries, repo
         )
         devices.from_chief(lambda: _save_last(model, plain, run))
     return _with_best_weights(plain, run)
+
+
+def _crops_in_words(experiment):
+    sizes = dict.fromkeys(experiment.crops)  # a size that is drawn more often is told once
+    return " or ".join(f"{count} crops of {height}x{width}" for (height, width), count in sizes)
 
 
 def _reports(experiment, model, plain, data, run, first_step, report):
@@ -193,6 +197,12 @@ def check_data(experiment, data):
         )
     # A pipeline that can be made has the split, and images no smaller than the crop.
     evaluation_dataset(data, "val", experiment.batch_size, crop_size=experiment.crop_size)
-    for size, count in experiment.crops:
-        check_size(*size, model.size_multiple)
-        evaluation_dataset(data, "train", count, crop_size=size)
+    for scale, (size, count) in zip(experiment.crop_scales, experiment.crops, strict=True):
+        try:
+            check_size(*size, model.size_multiple)
+            evaluation_dataset(data, "train", count, crop_size=size)
+        except ValueError as error:
+            if scale == 1:
+                raise
+            raise ValueError(f"Of crop_scales, {scale:g} does not fit; --crop_scales 1 leaves crops as they are. "
+                             f"{error}") from error

@@ -28,8 +28,8 @@ def scaled_crops(crop_size, batch_size, scales) -> list[tuple[tuple[int, int], i
         if not 0 < height * width <= pixels:
             raise ValueError(
                 f"crop_scales: not one crop of {height}x{width} has as few pixels as a batch of {batch_size} crops of "
-                f"{crop_size[0]}x{crop_size[1]}. Received: crop_scales {tuple(scales)}. Choose smaller scales or a larger "
-                "batch_size."
+                f"{crop_size[0]}x{crop_size[1]}. Received: crop_scales {tuple(scales)}. Choose smaller scales or a "
+                "larger batch_size."
             )
         found.append(((height, width), pixels // (height * width)))
     return found
