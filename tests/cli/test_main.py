@@ -120,8 +120,8 @@ def test_presets_show_values_and_sources(probunet):
 
 def test_the_whole_path(probunet, tiny_folder, tmp_path):
     """train, kill-free resume, evaluate, export, sample, as README has it, on tiny data."""
-    tiny = ["--preset", "demo", "--channels", "4,8", "--crop_size", "32,32", "--batch_size", "4", "--steps", "4",
-            "--steps_per_epoch", "2", "--validation_images", "4", "--validation_samples", "2", "--precision", "float32"]
+    tiny = ["--preset", "demo", "--channels", "4,8", "--crop_size", "32,32", "--crop_scales", "1,0.5", "--batch_size", "4",
+            "--steps", "4", "--steps_per_epoch", "2", "--validation_images", "4", "--validation_samples", "2", "--precision", "float32"]
     run, models = tmp_path / "run", tmp_path / "saved_models" / "tiny"
     assert probunet("verify", "--data", tiny_folder)[0] == 0
     status, out, err = probunet("train", "--data", tiny_folder, "--run", run, *tiny)
@@ -147,6 +147,14 @@ def test_the_whole_path(probunet, tiny_folder, tmp_path):
                                 "--num_samples", 3, "--output", tmp_path / "samples")
     assert status == 0, err
     assert len(list((tmp_path / "samples").glob("sample_*.png"))) == 3
+    assert "was trained on" not in out  # the image is of that size, crops were of half of it too
+    said = "The model was trained on 32x32 or 16x16 pixels, and its figures hold for 32x32: --crop_size 32,32 takes"
+    status, out, err = probunet("sample", "--saved_model", models, "--image", tmp_path / "image.png", "--num_samples",
+                                1, "--crop_size", "20,20", "--output", tmp_path / "small")
+    assert status == 0 and said in out, err
+    status, out, err = probunet("sample", "--saved_model", models, "--image", tmp_path / "image.png", "--num_samples",
+                                1, "--crop_size", "16,16", "--output", tmp_path / "smaller")
+    assert status == 0 and "was trained on" not in out, err
     status, _, err = probunet("sample", "--saved_model", models, "--image", tmp_path / "image.png", "--output",
                               tmp_path / "samples")
     assert status == 1 and "already exists" in err

@@ -1,7 +1,9 @@
 """probunet sample"""
 
 import contextlib
+from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from tf_probunet.cli import common
@@ -50,10 +52,10 @@ def main(values, _):
     with _model(values) as model:
         files = sample_to_folder(model, values.image, values.output, num_samples=values.num_samples, seed=values.seed,
                                  crop_size=common.crop(values))
-        if model.trained_size and model.trained_size != common.crop(values):
-            height, width = model.trained_size
-            common.report(f"The model was trained on {height}x{width} pixels, and its figures hold for that size: "
-                          f"--crop_size {height},{width} takes the middle of the image.")
+        if model.trained_sizes and np.load(Path(values.output) / "samples.npy").shape[1:] not in model.trained_sizes:
+            sizes = [f"{height}x{width}" for height, width in model.trained_sizes]
+            common.report(f"The model was trained on {' or '.join(sizes)} pixels, and its figures hold for {sizes[0]}: "
+                          f"--crop_size {sizes[0].replace('x', ',')} takes the middle of the image.")
     common.report(f"{len(files)} files in {values.output}, among them {files[0].name}, samples.npy, probability.png")
 
 

@@ -44,9 +44,16 @@ class ExportedModel:
 
     @property
     def trained_size(self) -> tuple[int, int] | None:
-        """Height and width of the crops that the model was trained on, where its manifest says so."""
-        size = self.manifest.get("experiment", {}).get("crop_size")
-        return tuple(size) if size else None
+        """Height and width of the crops on which the model was validated, where its manifest says so."""
+        return next(iter(self.trained_sizes), None)
+
+    @property
+    def trained_sizes(self) -> list[tuple[int, int]]:
+        """Heights and widths of the crops that it was trained on, that on which it was validated first."""
+        experiment = self.manifest.get("experiment", {})
+        size = experiment.get("crop_size")
+        scales = (1.0, *experiment.get("crop_scales", ()))
+        return list(dict.fromkeys(tuple(round(side * scale) for side in size) for scale in scales)) if size else []
 
     @property
     def title(self) -> str:

@@ -17,7 +17,7 @@ class ServedModel:
         ServingError: there was no answer.
     """
 
-    trained_size = None  # a server does not tell
+    trained_sizes = ()  # a server does not tell
 
     def __init__(self, client: Client):
         metadata = client.metadata()
