@@ -40,8 +40,13 @@ def crops(shared_data):
     return np.stack(images), np.stack(masks).astype(np.uint8)
 
 
-def figures(size):
-    return json.loads((RESULTS / f"val_{size}.json").read_text())["images"]
+def figures(size, folder="."):
+    return json.loads((RESULTS / folder / f"val_{size}.json").read_text())["images"]
+
+
+def in_words(distance):
+    low, high = distance["interval_95"]
+    return f"{distance['mean']:.3f} ({low:.3f} to {high:.3f})"
 
 
 def test_is_small_and_says_what_it_is(model):
@@ -56,11 +61,16 @@ def test_pages_repeat_the_figures_that_were_measured():
     small, large = (figures(size)["all"]["energy_distance"]["16"] for size in (64, 128))
     for page in (ROOT / "docs" / "results" / "lidc_reference.md", VERSION.parent / "README.md"):
         text = page.read_text()
-        for distance in (small, large):
-            low, high = distance["interval_95"]
-            assert f"{distance['mean']:.3f} ({low:.3f} to {high:.3f})" in text
+        assert in_words(small) in text and in_words(large) in text
     (said,) = re.findall(r"energy distance\s+of (\d\.\d+) on validation patients", (ROOT / "README.md").read_text())
     assert said == f"{small['mean']:.3f}"
+
+
+def test_what_each_change_gave_is_what_was_measured():
+    text = (ROOT / "docs" / "results" / "lidc_reference.md").read_text()
+    for folder in ("first", "one_size", "."):
+        small, large = (figures(size, folder)["all"]["energy_distance"]["16"] for size in (64, 128))
+        assert f"| {in_words(small)} | {in_words(large)} |" in text
 
 
 def test_takes_any_multiple_of_16(model):
