@@ -1,4 +1,4 @@
-"""The table of a training step in docs/performance.md is what the benchmark wrote."""
+"""The tables of training steps in docs are what the benchmarks wrote."""
 
 import json
 from pathlib import Path
@@ -23,3 +23,10 @@ def test_every_row_is_in_the_benchmarks_files():
     for kind in now["float32"]["profile_ms"]:
         if kind != "products of matrices":
             row(f"*{kind}*", [f"{column['profile_ms'][kind]:.0f} ms" for column in columns])
+
+
+def test_what_a_second_process_gains_is_what_was_measured():
+    text = (ROOT / "docs" / "devices.md").read_text()
+    found = json.loads((ROOT / "benchmarks" / "results" / "devices_2_cores.json").read_text())
+    for name, rate in found["images_a_second"].items():
+        assert f"| {name} | {rate:.1f} | {found['times_one_process'][name]:.2f} |" in text
