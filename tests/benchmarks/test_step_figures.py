@@ -30,3 +30,12 @@ def test_what_a_second_process_gains_is_what_was_measured():
     found = json.loads((ROOT / "benchmarks" / "results" / "devices_2_cores.json").read_text())
     for name, rate in found["images_a_second"].items():
         assert f"| {name} | {rate:.1f} | {found['times_one_process'][name]:.2f} |" in text
+
+
+def test_what_xla_costs_is_what_was_measured():
+    text = (ROOT / "docs" / "performance.md").read_text()
+    found = json.loads((ROOT / "benchmarks" / "results" / "step_xla_2_cores.json").read_text())
+    for step in found["models"]["probabilistic_unet"].values():
+        plain, by_xla = step["step_ms"], step["step_by_xla_ms"]
+        assert f"{by_xla:,.0f} ms instead of {plain:.0f}" in text or f"{by_xla:,.0f} instead of {plain:.0f}" in text
+        assert f"({by_xla / plain:.0f}\ntimes" in text or f"({by_xla / plain:.0f} times" in text
