@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tf_probunet.data.augment import Augmentation
 from tf_probunet.data.crop_scales import drawn_scale, scaled_crops
 from tf_probunet.data.reading import training_dataset
+from tf_probunet.data.writer import Record
 
 OPTIONS = dict(crop_size=(16, 16), crop_scales=(1.0, 2.0, 0.5), augmentation=Augmentation(mirror=True, rotation=90.0))
 SHAPES = {(8, 16, 16), (2, 32, 32), (32, 8, 8)}
@@ -65,6 +66,17 @@ class TestTrainingDataset:
         for batch, other in zip(unbroken[step:], resumed, strict=True):
             for one, another in zip(batch, other, strict=True):
                 np.testing.assert_array_equal(one, another)
+
+    def test_no_image_comes_twice_in_a_pass(self, tmp_path, write_dataset):
+        mask = np.zeros((1, 8, 8), np.uint8)
+        records = [Record(np.full((8, 8, 1), 5 * index, np.uint8), mask, str(index), str(index)) for index in range(40)]
+        info = write_dataset(tmp_path / "data", {"train": records})
+        # Batches of 2 crops or 8: each step has 8 of the 40 places of a pass to itself.
+        options = dict(crop_size=(4, 4), crop_scales=(1.0, 0.5), seed=2)
+        batches = [images[:, 0, 0, 0] for images, _ in take(training_dataset(info, "train", 2, **options), 5)]
+        assert {len(batch) for batch in batches} == {2, 8}
+        levels = np.rint(np.concatenate(batches) * 255).tolist()
+        assert len(set(levels)) == len(levels)
 
     def test_seeds_draw_other_sizes(self, tiny_info):
         first, second = (shapes(take(training_dataset(tiny_info, "train", 8, seed=seed, **OPTIONS), 30))
