@@ -117,7 +117,23 @@ def test_one_group_has_neither_interval_nor_test_over_groups():
     assert "group_p_value_holm" not in found["against_reference"] and found["against_reference"]["p_value_holm"] <= 1
 
 
-def test_only_whole_seeds_count_and_what_lacks_is_named():
+def test_a_seed_counts_where_it_has_a_run():
+    plan = parse_plan({"name": "made_up", "base": {"preset": "demo"}, "entries": [
+        {"name": "reference", "role": "reference"},
+        {"name": "heads", "role": "baseline", "seeds": [0, 1],
+         "by_num_samples": {"4": {"num_heads": 4}, "16": {"num_heads": 16}}}]})
+    values = {run.name: RNG.uniform(0, 1, len(GROUPS)) for run in plan.runs()}
+    found = {run.name: record(run, evaluation(values[run.name], [n for n in (1, 4, 8, 16) if n <= run.num_samples]))
+             for run in plan.runs() if run.name != "heads-4-seed1"}
+    results, missing = gather(plan, found)
+    assert missing == ["heads-4-seed1"]
+    heads = entry(comparison_figures(plan, results), "heads")["energy_distance"]
+    assert heads["4"]["by_seed"] == pytest.approx({"0": values["heads-4-seed0"].mean() + 1 / 4})
+    assert heads["16"]["by_seed"] == pytest.approx(
+        {str(seed): values[f"heads-16-seed{seed}"].mean() + 1 / 16 for seed in (0, 1)})
+
+
+def test_entries_that_lack_a_variant_do_not_count_and_what_lacks_is_named():
     results, missing = gather(PLAN, records(without=("heads-4-seed0", "reference-seed1")))
     assert missing == ["reference-seed1", "heads-4-seed0"]
     figures = comparison_figures(PLAN, results)

@@ -116,7 +116,7 @@ def mode_frequencies(rows, truth, path, *, title) -> None:
                plt.Line2D([], [], color=GREY, marker="x", linestyle="")]
     figure.legend(handles, ("perfect sampler", "samples", "never sampled"), loc="outside lower center", ncols=3,
                   frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(textwrap.fill(title, 60 * columns), fontsize=10)
     _save(plt, figure, path)
 
 

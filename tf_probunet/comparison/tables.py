@@ -6,7 +6,6 @@ import numpy as np
 
 from tf_probunet.comparison.entries import SAMPLE_COUNTS, Entry, Plan
 from tf_probunet.comparison.records import Record
-from tf_probunet.evaluation import Evaluation
 from tf_probunet.metrics import bootstrap_interval, compare_paired, floor, holm
 
 MOST = SAMPLE_COUNTS[-1]
@@ -25,30 +24,30 @@ MODE_FIGURES = ("total_variation", "log_correlation", "num_hit", "num_modes", "e
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All records of one entry: those of each seed by variant. Only seeds whose variants are all there.
+    """All records of one entry; of every variant there is at least one.
 
     Args:
         entry: of the plan.
-        by_seed: records by seed and variant.
+        by_seed: records by seed and variant; a seed may lack some variants, which then count without it.
     """
 
     entry: Entry
     by_seed: dict[int, dict[int, Record]]
 
-    def evaluations(self, num_samples) -> list[Evaluation]:
-        """Of each seed, of the variant that is used at so many samples."""
+    def records(self, num_samples) -> dict[int, Record]:
+        """By seed, of the variant that is used at so many samples."""
         variant = self.entry.variant_for(num_samples)
-        return [records[variant].evaluation for records in self.by_seed.values()]
+        return {seed: records[variant] for seed, records in self.by_seed.items() if variant in records}
 
     def distances(self, num_samples) -> np.ndarray:
         """[seeds, B] energy distances at so many samples."""
-        return np.stack([evaluation.energy_distance[num_samples] for evaluation in self.evaluations(num_samples)])
+        return np.stack([record.evaluation.energy_distance[num_samples]
+                         for record in self.records(num_samples).values()])
 
     @property
     def largest(self) -> list[Record]:
         """Records of each seed at the largest number of samples."""
-        variant = self.entry.variant_for(MOST)
-        return [records[variant] for records in self.by_seed.values()]
+        return list(self.records(MOST).values())
 
 
 def gather(plan: Plan, records: dict[str, Record]) -> tuple[list[Results], list[str]]:
@@ -58,8 +57,8 @@ def gather(plan: Plan, records: dict[str, Record]) -> tuple[list[Results], list[
         plan: of the comparison.
         records: by the name of the run.
     Returns:
-        `Results` of the entries that have at least one whole seed, in the plan's order, and the names of the runs
-        that have no record.
+        `Results` of the entries that have a record of each of their variants, in the plan's order, and the names of
+        the runs that have none.
     Raises:
         ValueError: records are not of the same images.
     """
@@ -69,9 +68,10 @@ def gather(plan: Plan, records: dict[str, Record]) -> tuple[list[Results], list[
         for seed in entry.seeds:
             names = {variant: entry.run_name(variant, seed) for variant in entry.variants}
             missing += [name for name in names.values() if name not in records]
-            if all(name in records for name in names.values()):
-                by_seed[seed] = {variant: records[name] for variant, name in names.items()}
-        if by_seed:
+            there = {variant: records[name] for variant, name in names.items() if name in records}
+            if there:
+                by_seed[seed] = there
+        if set().union(*by_seed.values()) == set(entry.variants):
             found.append(Results(entry, by_seed))
     images = {}
     for name, record in records.items():
@@ -117,7 +117,7 @@ def _entry(result, seed) -> dict:
     groups = result.largest[0].evaluation.groups
     # Figures of a record are those of its evaluation's summary, with the intervals of each.
     summaries = {training: record.evaluation.summary()["images"]["all"]
-                 for training, record in zip(result.by_seed, result.largest, strict=True)}
+                 for training, record in result.records(MOST).items()}
     distances = {count: result.distances(count) for count in SAMPLE_COUNTS}  # of [seeds, B]
     return {
         "name": result.entry.name,
@@ -127,7 +127,7 @@ def _entry(result, seed) -> dict:
         "energy_distance": {
             str(count): {
                 **_mean(values.mean(axis=0), groups, seed),
-                "by_seed": dict(zip(map(str, result.by_seed), values.mean(axis=1).tolist(), strict=True)),
+                "by_seed": dict(zip(map(str, result.records(count)), values.mean(axis=1).tolist(), strict=True)),
             }
             for count, values in distances.items()
         },
