@@ -13,7 +13,7 @@ from tf_probunet.data.flips import CITYSCAPES_FLIPS, apply_flips, draw_flips
 from tf_probunet.data.reading import evaluation_dataset
 from tf_probunet.data.writer import DatasetWriter, Record
 from tf_probunet.evaluation import Evaluation, class_probability, evaluate, example_cases, table
-from tf_probunet.evaluation_measures import measure_batch, reconstruct_and_compare, summarize
+from tf_probunet.evaluation_measures import draw_graders, measure_batch, measure_reconstructions, summarize
 from tf_probunet.metrics import (
     bootstrap_interval,
     calibration_error,
@@ -187,18 +187,18 @@ class TestReconstruction:
         weights = rng.dirichlet([1] * 4, 3)
         drawn = np.array([[np.arange(16).reshape(4, 4) < one.sum() for one in image] for image in graders])
         expected = reconstruction_iou(drawn.astype(int), graders, 2, grader_weights=weights)
-        found = reconstruct_and_compare(RememberingModel(), np.zeros((3, 4, 4, 1)), graders, weights, None, None, 0)
-        np.testing.assert_allclose(found, expected, atol=1e-12)
+        found = measure_reconstructions(RememberingModel(), np.zeros((3, 4, 4, 1)), graders, weights, None, (), 0)
+        assert list(found) == ["reconstruction_iou"]
+        np.testing.assert_allclose(found["reconstruction_iou"], expected, atol=1e-12)
 
-    def test_drawn_graders_have_the_expectation_of_all(self):
-        rng = np.random.default_rng(1)
-        graders = np.repeat((rng.random((1, 8, 4, 4)) < 0.3).astype(np.uint8), 400, axis=0)
-        weights = np.repeat(rng.dirichlet([1] * 7, 1), 400, axis=0)
-        weights = np.concatenate([weights, np.zeros((400, 1))], axis=1)  # padding is never drawn
-        arguments = (RememberingModel(), np.zeros((400, 4, 4, 1)), graders, weights, None)
-        whole, drawn = (reconstruct_and_compare(*arguments, count, (0, 1)) for count in (None, 4))
-        assert np.ptp(whole) < 1e-12 and np.ptp(drawn) > 0.01
-        assert drawn.mean() == pytest.approx(whole[0], abs=3 * drawn.std() / 20)
+    def test_graders_are_drawn_by_their_weights_and_padding_never(self):
+        weights = np.concatenate([np.random.default_rng(1).dirichlet([1] * 7), [0.0]])
+        drawn = draw_graders(np.tile(weights, (4000, 1)), 4, (0, 1))
+        assert drawn.shape == (4000, 4)
+        shares = np.bincount(drawn.ravel(), minlength=8) / drawn.size
+        assert shares[7] == 0
+        np.testing.assert_allclose(shares, weights, atol=0.015)
+        assert len(np.unique(draw_graders(np.full((1, 4), 0.25), 4, 0))) == 4  # none twice without need
 
     def test_a_real_model_is_asked_as_reconstruct_says(self, data):
         from tf_probunet.models import ProbabilisticUNet
@@ -282,6 +282,28 @@ class FlippingSegmenter:
         return tf.one_hot(tf.stack(drawn), 24) * 10.0
 
 
+class FlipRememberingSegmenter(FlippingSegmenter):
+    """Has a posterior, whose latents carry some of the flips of the segmentation; of all others it shows `default`."""
+
+    def __init__(self, carried, default=0.0):
+        super().__init__(CITYSCAPES_FLIPS)
+        self.carried, self.default = carried, default
+
+    def posterior(self, images, segmentations):
+        flipped = [tf.reduce_any(segmentations == flip.target, axis=(1, 2)) for flip in self.flips]
+        latents = [tf.cast(one, tf.float32) if place in self.carried else tf.fill(tf.shape(one), self.default)
+                   for place, one in enumerate(flipped)]
+        return SimpleNamespace(mean=lambda: tf.stack(latents, axis=1))
+
+    def features(self, images):
+        return tf.cast(tf.math.rint(images[..., 0] * 255), tf.int32) - 1
+
+    def decode(self, features, latents):
+        drawn = [tf.stack([apply_flips(one, self.flips, latent > 0.5) for latent in of_image])
+                 for one, of_image in zip(features, latents, strict=True)]
+        return tf.one_hot(tf.stack(drawn), 24)
+
+
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory, write_dataset):
     """30 images with all five switchable classes, one that is not, and ignored pixels, at places of their own."""
@@ -332,6 +354,15 @@ class TestFlips:
         assert result.pixel_flip_rates.shape == (30, 5)
         assert np.isnan(result.reconstruction_iou).all() and 0.5 < result.matched_iou[16].mean() < 1
 
+    @pytest.mark.parametrize("default", [0.0, 1.0])
+    def test_flips_that_the_latents_carry_come_back(self, streets, default):
+        result = evaluate(FlipRememberingSegmenter((1, 4), default), streets, num_samples=1, batch_size=8)
+        flips = result.summary()["images"]["all"]["pixel_flip_rates"]
+        assert [flip["recovered"] for flip in flips] == [0, 1, 0, 0, 1]
+        np.testing.assert_array_equal(result.flip_recovery[..., 0].sum(axis=2), 4)  # modes an image
+        assert "flips that come back from the posterior (0 none, 1 all): class 1 0.00, class 11 1.00, " in table(
+            result.summary())
+
     def test_a_segmenter_that_never_flips_hits_one_mode(self, streets, tmp_path):
         result = evaluate(FlippingSegmenter(()), streets, num_samples=4, limit=6)
         modes = result.summary()["images"]["all"]["modes"]["first"]["against_probabilities"]
@@ -346,6 +377,7 @@ class TestFlips:
         expected = (iou[flipped] * result.mode_weights).sum()
         for values in result.matched_iou.values():
             np.testing.assert_allclose(values, expected, atol=1e-6)
+        assert result.flip_recovery is None and "come back" not in text
         result.save(tmp_path)
         assert Evaluation.load(tmp_path).summary() == result.summary()
 

@@ -47,6 +47,8 @@ class Evaluation:
         mode_counts_split, mode_truth_split: the same, split evenly over modes at equal distance.
         pixel_mode_counts, pixel_mode_truth: the same by a vote of pixels on each flip, unflipped where there are none.
         flip_pixels: [B, F, 3] pixels of each class that flips, times samples; those sampled as it; as its twin.
+        flip_recovery: [B, F, 2, 2] votes of reconstructions on each flip, as
+            `tf_probunet.metrics.flip_recovery_counts` gives them; None for models without posterior.
     """
 
     energy_distance: dict[int, np.ndarray]
@@ -70,6 +72,7 @@ class Evaluation:
     pixel_mode_counts: np.ndarray | None = None
     pixel_mode_truth: np.ndarray | None = None
     flip_pixels: np.ndarray | None = None
+    flip_recovery: np.ndarray | None = None
 
     @property
     def disagreed(self) -> np.ndarray:

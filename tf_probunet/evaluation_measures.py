@@ -3,9 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
+from tf_probunet.data.flips import mode_flips
 from tf_probunet.metrics import (
     energy_distance_from_distances,
     flip_pixels,
+    flip_recovery_counts,
     ignore_unlabelled,
     joint_distances,
     matched_iou_from_iou,
@@ -58,8 +60,6 @@ def measure_batch(model, batch, logits, counts, flips, seed) -> dict:
             count: matched_iou_from_iou(1 - sample_grader, num_samples=count, grader_weights=weights)
             for count in counts
         },
-        "reconstruction_iou": reconstruct_and_compare(model, batch["image"], graders, weights, classes,
-                                                      NUM_RECONSTRUCTED if flips else None, seed),
         "variance_error_correlation": variance_error_correlation_from_means(means, logarithms, graders, **weighted),
         # Of two classes the foreground's probability says it all; of more, the likeliest class is asked.
         "calibration": reliability_bins(means, graders, (1,) if model.num_classes == 2 else None, **weighted),
@@ -69,6 +69,7 @@ def measure_batch(model, batch, logits, counts, flips, seed) -> dict:
         "groups": np.array([name.decode() for name in batch["group"].numpy()]),
         "source_ids": np.array([name.decode() for name in batch["source_id"].numpy()]),
     }
+    result |= measure_reconstructions(model, batch["image"], graders, weights, classes, flips, seed)
     if flips:
         result |= measure_modes(samples, graders, weights, sample_grader, grader_grader, flips)
     return result
@@ -97,38 +98,52 @@ def _summarize(logits):
     return samples, tf.reduce_mean(probabilities, axis=1), tf.reduce_mean(tf.math.log(probabilities + EPSILON), axis=1)
 
 
-def reconstruct_and_compare(model, images, graders, weights, classes, num_drawn, seed) -> np.ndarray:
-    """IoU of graders' segmentations with their reconstructions; NaN for a model without posterior.
+def measure_reconstructions(model, images, graders, weights, classes, flips, seed,
+                            num_drawn=NUM_RECONSTRUCTED) -> dict:
+    """What a model makes of graders' segmentations by way of the posterior's mean.
 
     Args:
         model, images: segmenter and [B, H, W, C].
-        graders, weights: [B, R, H, W] and [B, R].
+        graders, weights: [B, R, H, W] and [B, R]; R times 2^F with F flips.
         classes: under test.
-        num_drawn: reconstruct so many graders (or modes) an image, drawn by weight, and take their plain mean, which
-            has the same expectation; None reconstructs all.
-        seed: of the draw.
+        flips: table of F flips; without any, every grader is reconstructed.
+        seed: of the draw of modes.
+        num_drawn: with flips, so many modes an image are reconstructed, drawn by weight; the plain mean over them has
+            the same expectation as that over all.
     Returns:
-        [B] float64.
+        dict: reconstruction_iou [B], NaN for a model without posterior; with a posterior and flips, flip_recovery
+        [B, F, 2, 2].
     """
     if not hasattr(model, "posterior"):
-        return np.full(len(graders), np.nan)
-    if num_drawn is not None and num_drawn < graders.shape[1]:
-        # Systematic draw: one random start, then equal steps along the cumulative weights. Each is drawn as often, on
-        # average, as it is probable, and no draw is spent on the same one twice without need.
-        starts = np.random.default_rng(seed).random((len(graders), 1))
-        points = (starts + np.arange(num_drawn)) / num_drawn
-        chosen = (points[:, :, None] > np.cumsum(weights, axis=1)[:, None]).sum(axis=2)
-        chosen = np.minimum(chosen, (weights > 0).sum(axis=1, keepdims=True) - 1)  # cumulated weights end below 1
-        graders = np.take_along_axis(graders, chosen[:, :, None, None], axis=1)
+        return {"reconstruction_iou": np.full(len(graders), np.nan)}
+    chosen, given = None, graders
+    if flips:
+        chosen = draw_graders(weights, num_drawn, seed)
+        given = np.take_along_axis(graders, chosen[:, :, None, None], axis=1)
         weights = np.full(chosen.shape, 1 / num_drawn)
-    latents = [
-        model.posterior(images, tf.cast(graders[:, grader], tf.int32)).mean() for grader in range(graders.shape[1])
-    ]
+    latents = [model.posterior(images, tf.cast(given[:, grader], tf.int32)).mean() for grader in range(given.shape[1])]
     # What `model.reconstruct` does for one grader, with the features computed once for all of them.
     logits = model.decode(model.features(images), tf.stack(latents, axis=1))  # [B, R, H, W, K]
-    reconstructions = tf.argmax(logits, axis=-1, output_type=tf.int32).numpy()
-    reconstructions = ignore_unlabelled(reconstructions, graders, model.ignore_label)
-    return reconstruction_iou(reconstructions, graders, model.num_classes, classes, model.ignore_label, weights)
+    maps = tf.argmax(logits, axis=-1, output_type=tf.int32).numpy()
+    known = ignore_unlabelled(maps, given, model.ignore_label)
+    result = {"reconstruction_iou": reconstruction_iou(known, given, model.num_classes, classes, model.ignore_label,
+                                                       weights)}
+    if flips:
+        modes = mode_flips(flips)  # [2^F, F]
+        unflipped = np.take_along_axis(graders, (chosen - chosen % len(modes))[:, :, None, None], axis=1)
+        pairs = ([flip.source for flip in flips], [flip.target for flip in flips])
+        result["flip_recovery"] = flip_recovery_counts(maps, unflipped, modes[chosen % len(modes)], *pairs)
+    return result
+
+
+def draw_graders(weights, num_drawn, seed) -> np.ndarray:
+    """[B, num_drawn] places of graders, drawn by their weights [B, R], with repetition; none of weight 0."""
+    # Systematic draw: one random start, then equal steps along the cumulative weights. Each is drawn as often, on
+    # average, as it is probable, and no draw is spent on the same one twice without need.
+    starts = np.random.default_rng(seed).random((len(weights), 1))
+    points = (starts + np.arange(num_drawn)) / num_drawn
+    chosen = (points[:, :, None] > np.cumsum(weights, axis=1)[:, None]).sum(axis=2)
+    return np.minimum(chosen, (weights > 0).sum(axis=1, keepdims=True) - 1)  # cumulated weights end below 1
 
 
 def measure_modes(samples, graders, weights, sample_grader, grader_grader, flips) -> dict:

@@ -8,6 +8,7 @@ from tf_probunet.metrics import (
     bootstrap_interval,
     bootstrap_interval_of_sums,
     calibration_error,
+    flip_recovery,
     floor,
     maximum_calibration_error,
     mode_agreement,
@@ -143,12 +144,16 @@ class _Summary:
         }
 
     def flip_rates(self) -> list[dict]:
-        """Of each flip: how often its pixels are sampled as the twin, and how many are sampled as either."""
+        """Of each flip: how often its pixels are sampled as the twin, how many are sampled as either, and whether it
+        comes back from the posterior."""
         pixels = self.result.flip_pixels[self.chosen].sum(axis=0)
+        recovered = np.full(len(pixels), np.nan)
+        if self.result.flip_recovery is not None:
+            recovered = flip_recovery(self.result.flip_recovery[self.chosen].sum(axis=0))
         return [
             dict(flip, rate=_finite(flipped / (kept + flipped)) if kept + flipped else None,
-                 met=_finite((kept + flipped) / total) if total else None)
-            for flip, (total, kept, flipped) in zip(self.result.settings["flips"], pixels, strict=True)
+                 met=_finite((kept + flipped) / total) if total else None, recovered=_finite(back))
+            for flip, (total, kept, flipped), back in zip(self.result.settings["flips"], pixels, recovered, strict=True)
         ]
 
 

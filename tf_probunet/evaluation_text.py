@@ -83,3 +83,7 @@ def _modes(figures):
         for flip in figures["pixel_flip_rates"] if flip["rate"] is not None
     ]
     yield f"  flipped pixels (truth): {', '.join(rates) or 'none'}"
+    recovered = [f"{flip['from']} {flip['recovered']:.2f}" for flip in figures["pixel_flip_rates"]
+                 if flip["recovered"] is not None]
+    if recovered:
+        yield f"  flips that come back from the posterior (0 none, 1 all): {', '.join(recovered)}"

@@ -163,6 +163,7 @@ def test_modes_are_means_over_seeds():
             settings={"seed": 0, "flips": flips}, mode_weights=np.array([0.75, 0.25]), mode_counts=counts,
             mode_truth=truth, mode_counts_split=counts, mode_truth_split=truth, pixel_mode_counts=counts,
             pixel_mode_truth=truth, flip_pixels=np.tile([[100.0, 100.0 - 5 * flipped, 5 * flipped]], (12, 1, 1)),
+            flip_recovery=np.tile([[[3.0, 0.0], [4.0, flipped]]], (12, 1, 1, 1)),
         )
 
     reference = [run for run in PLAN.runs() if run.entry == "reference"]
@@ -174,3 +175,4 @@ def test_modes_are_means_over_seeds():
     assert modes["modes"]["first"]["truth"] == [0.75, 0.25]
     assert modes["modes"]["first"]["against_truth"]["total_variation"] == pytest.approx((0 + 0.125) / 2)
     assert modes["pixel_flip_rates"][0]["rate"] == pytest.approx((0.2 + 0.1) / 2)
+    assert modes["pixel_flip_rates"][0]["recovered"] == pytest.approx((1.0 + 0.5) / 2)

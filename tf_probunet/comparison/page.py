@@ -78,6 +78,9 @@ def _page(plan, settings, numbers, facts, pictures, notes) -> str:
         sections += ["## Modes", text.mode_table(entries), text.MODE_NOTE,
                      *_image(pictures, "modes", "Mode frequencies"),
                      "### Flipped pixels", text.flip_table(entries), text.FLIP_NOTE]
+        recovery = text.recovery_table(entries)
+        if recovery:
+            sections += ["### Flips that come back from the posterior", recovery, text.RECOVERY_NOTE]
     sections += ["## The same images, all models", text.cases_note(settings)]
     sections += [line for name in pictures if name.startswith("samples") for line in _image(pictures, name, "Samples")]
     sections += ["## Where graders disagree, and where they agree", *text.presence_section(numbers),

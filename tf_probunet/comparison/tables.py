@@ -224,6 +224,6 @@ def _modes(summaries) -> dict:
         }
     rates = [figures["pixel_flip_rates"] for figures in summaries]
     return {"modes": modes, "pixel_flip_rates": [
-        dict(flip, **{name: mean_of([flips[place][name] for flips in rates]) for name in ("rate", "met")})
+        dict(flip, **{name: mean_of([flips[place][name] for flips in rates]) for name in ("rate", "met", "recovered")})
         for place, flip in enumerate(rates[0])
     ]}

@@ -29,6 +29,12 @@ FLIP_NOTE = (
     "Of the pixels that the truth gives to a class and a sample to it or its twin, the share that is the twin's; in "
     "the first row the true probability."
 )
+RECOVERY_NOTE = (
+    "A segmentation goes into the posterior and its mean is decoded: in what share of those that have a flip the twin "
+    "comes back, less the share of those that do not have it (Youden's index). 1: the latents carry the flip. 0: they "
+    "know nothing of it, so that no sample can either. Where all flips come back and frequencies are wrong, prior and "
+    "posterior do not meet."
+)
 PLANE_NOTE = (
     "A Probabilistic U-Net of two latents (appendix A of the paper): each small picture is the segmentation at its "
     "place in the latent plane, the ellipses, circles on these axes, are the prior at 1, 2 and 3 standard deviations; "
@@ -142,6 +148,14 @@ def flip_table(entries) -> str:
     rows = [["*true probability*", *[f"*{number(flip['probability'])}*" for flip in flips]]]
     rows += [[label(entry), *[number(flip["rate"]) for flip in entry["pixel_flip_rates"]]] for entry in entries]
     return table(["flipped pixels", *[flip["from"] for flip in flips]], rows)
+
+
+def recovery_table(entries) -> str:
+    """Whether flips come back from the posterior; empty where no model has one."""
+    flips = entries[0]["pixel_flip_rates"]
+    rows = [[label(entry), *[number(flip["recovered"]) for flip in entry["pixel_flip_rates"]]] for entry in entries
+            if any(flip["recovered"] is not None for flip in entry["pixel_flip_rates"])]
+    return table(["flips that come back", *[flip["from"] for flip in flips]], rows) if rows else ""
 
 
 def cases_note(settings) -> str:

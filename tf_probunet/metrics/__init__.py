@@ -25,6 +25,7 @@ from tf_probunet.metrics.energy_distance import (
     energy_distance_from_distances,
     floor,
 )
+from tf_probunet.metrics.flip_recovery import flip_recovery, flip_recovery_counts
 from tf_probunet.metrics.iou import (
     ignore_unlabelled,
     joint_distances,
@@ -62,6 +63,8 @@ __all__ = [
     "energy_distance_from_distances",
     "expected_total_variation",
     "flip_pixels",
+    "flip_recovery",
+    "flip_recovery_counts",
     "floor",
     "holm",
     "ignore_unlabelled",

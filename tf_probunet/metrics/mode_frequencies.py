@@ -113,7 +113,7 @@ def flip_pixels(samples, truth, sources, targets, truth_weights=None) -> np.ndar
         >>> flip_pixels(np.array([[[[2, 2, 1, 1]]]]), np.array([[[[0, 0, 0, 1]]]]), [0], [2]).tolist()
         [[[3.0, 0.0, 2.0]]]
     """
-    counts = _count_pixels(samples, truth, sources, targets)  # shape: [B, M, R, F, 3]
+    counts = count_pixels(samples, truth, sources, targets)  # shape: [B, M, R, F, 3]
     weights = check_weights(truth_weights, "truth_weights", len(counts), counts.shape[2])
     return np.einsum("br,bmrfc->bfc", weights, counts)
 
@@ -139,7 +139,7 @@ def pixel_mode_counts(
         >>> pixel_mode_counts(np.array([[[[2, 2, 0]]]]), np.array([[[[0, 0, 0]]]]), [0, 1], [2, 3]).tolist()
         [[0.0, 1.0, 0.0, 0.0]]
     """
-    counts = _count_pixels(samples, truth, sources, targets)
+    counts = count_pixels(samples, truth, sources, targets)
     kept, flipped = counts[..., 1], counts[..., 2]  # shape: [B, M, R, F]
     votes = _settle(np.stack([kept >= flipped, flipped >= kept], axis=-1), ties)  # shape: [B, M, R, F, 2]
     shares = np.ones((*votes.shape[:3], 1))
@@ -152,7 +152,15 @@ def pixel_mode_counts(
     return np.einsum("bm,bmk->bk", check_weights(sample_weights, "sample_weights", batch, num_samples), shares)
 
 
-def _count_pixels(samples, truth, sources, targets) -> np.ndarray:
+def count_pixels(samples, truth, sources, targets) -> np.ndarray:
+    """Pixels of each class that flips by sample and grader, before anything is summed.
+
+    Args:
+        samples, truth, sources, targets: as of `flip_pixels`.
+    Returns:
+        [B, M, R, F, 3] float64: pixels that the truth gives to the source; of those, how many the sample gives to the
+        source, and how many to its twin.
+    """
     samples, truth = np.asarray(samples), np.asarray(truth)
     check_same_images(samples, truth)
     if len(sources) != len(targets):
