@@ -1,5 +1,6 @@
 """Numbers of a comparison: against numpy and scipy on made-up records."""
 
+import itertools
 import json
 
 import numpy as np
@@ -8,8 +9,8 @@ from made_up import GROUPS, evaluation, record
 from scipy.stats import wilcoxon
 
 from tf_probunet.comparison.plan import parse_plan
-from tf_probunet.comparison.tables import comparison_figures, gather
-from tf_probunet.metrics import bootstrap_interval, holm
+from tf_probunet.comparison.tables import comparison_figures, gather, small_ensemble
+from tf_probunet.metrics import bootstrap_interval, energy_distance, holm
 
 PLAN = parse_plan({
     "name": "made_up", "base": {"preset": "demo"},
@@ -72,6 +73,33 @@ def test_seeds_are_averaged_image_by_image_and_each_is_told(figures):
 def test_of_variants_the_smallest_that_has_as_many_samples(figures, count, run):
     found = entry(figures, "heads")["energy_distance"][str(count)]["mean"]
     assert found == pytest.approx(DISTANCES[run].mean() + 1 / count)
+
+
+def test_an_ensemble_of_fewer_members_stands_for_those_of_as_many_as_samples():
+    plan = parse_plan({"name": "made_up", "base": {"preset": "demo"}, "entries": [
+        {"name": "ensemble", "role": "reference", "fields": {"model": "unet_ensemble", "num_members": 4}}]})
+    rng = np.random.default_rng(0)
+    members, graders = (rng.random((1, count, 5, 5)) < 0.4 for count in (16, 4))
+    found = []
+    for chosen in itertools.combinations(range(16), 4):  # the mean over all ensembles of 4 is that of 16
+        drawn = np.tile(members[:, chosen], (1, 4, 1, 1)).astype(int)
+        exact = energy_distance(drawn, graders.astype(int), 2)
+        one = evaluation([0.0], groups=np.array(["a"]), cross=exact.cross, sample_diversity=exact.sample_diversity,
+                         grader_diversity=exact.grader_diversity)
+        results, _ = gather(plan, {"ensemble-seed0": record(plan.runs()[0], one)})
+        found.append([results[0].distances(count)[0, 0] for count in (4, 16)])
+    assert found[0][0] == pytest.approx(energy_distance(members[:, :4].astype(int), graders.astype(int), 2)[0][0])
+    assert np.mean(found, axis=0)[1] == pytest.approx(energy_distance(members.astype(int), graders.astype(int), 2)[0][0])
+    assert comparison_figures(plan, results)["entries"][0]["small_ensemble"] == 4
+
+
+@pytest.mark.parametrize("fields, expected", [
+    ({"model": "unet_ensemble", "num_members": 8}, 8), ({"model": "unet_ensemble", "num_members": 16}, None),
+    ({"model": "unet_ensemble", "num_members": 6}, None), ({"model": "unet_ensemble", "num_members": 1}, None),
+    ({"model": "mheads_unet", "num_members": 8}, None),
+])
+def test_which_ensembles_are_small(fields, expected):
+    assert small_ensemble(fields) == expected
 
 
 def test_p_values_are_wilcoxons_of_paired_images_under_holm(figures):

@@ -41,13 +41,36 @@ class Results:
 
     def distances(self, num_samples) -> np.ndarray:
         """[seeds, B] energy distances at so many samples."""
-        return np.stack([record.evaluation.energy_distance[num_samples]
-                         for record in self.records(num_samples).values()])
+        return np.stack([_distances(record, num_samples) for record in self.records(num_samples).values()])
 
     @property
     def largest(self) -> list[Record]:
         """Records of each seed at the largest number of samples."""
         return list(self.records(MOST).values())
+
+
+def small_ensemble(experiment) -> int | None:
+    """The members of an ensemble of fewer than 16 whose 16 samples hold each of them equally often; else None.
+
+    Args:
+        experiment: dict of the fields of an `Experiment`.
+    """
+    members = experiment["num_members"] if experiment["model"] == "unet_ensemble" else MOST
+    return members if 1 < members < MOST and MOST % members == 0 else None
+
+
+def _distances(record, num_samples) -> np.ndarray:
+    """[B] energy distances of one training at so many samples.
+
+    Of n samples of an ensemble none are of one member. Where it has fewer than 16, the figure for n is the mean over
+    ensembles of n members trained alike, of which those at hand are a draw: as `energy_distance_from_distances` has it,
+    with the mean over pairs of different members, which does not depend on how many there are.
+    """
+    evaluation, members = record.evaluation, small_ensemble(record.facts["experiment"])
+    if members is None:
+        return evaluation.energy_distance[num_samples]
+    different = evaluation.sample_diversity * members / (members - 1)  # the mean over all pairs has equal ones too
+    return 2 * evaluation.cross - (num_samples - 1) / num_samples * different - evaluation.grader_diversity
 
 
 def gather(plan: Plan, records: dict[str, Record]) -> tuple[list[Results], list[str]]:
@@ -124,6 +147,7 @@ def _entry(result, seed) -> dict:
         "label": result.entry.label,
         "role": result.entry.role,
         "seeds": list(result.by_seed),
+        "small_ensemble": small_ensemble(result.largest[0].facts["experiment"]),
         "energy_distance": {
             str(count): {
                 **_mean(values.mean(axis=0), groups, seed),

@@ -79,6 +79,16 @@ def distance_table(numbers) -> str:
                  [*rows, floors])
 
 
+def distance_note(entries) -> str:
+    """How the table's figures are made."""
+    return "\n\n".join([DISTANCE_NOTE, *[
+        f"{entry['label']}: {entry['small_ensemble']} members were trained. Its figures follow from pairs of different "
+        f"members, which gives what as many members as samples would have on average; at {MOST} samples that of "
+        f"{MOST} members trained alike. The measures below are of the {entry['small_ensemble']} members themselves."
+        for entry in entries if entry["small_ensemble"]
+    ]])
+
+
 def _distance(figures):
     text = number(figures["mean"]) + interval(figures["interval_95"])
     if len(figures["by_seed"]) > 1:
