@@ -7,6 +7,8 @@ import pytest
 
 from tf_probunet.cli import main as cli
 
+HEADS = {"name": "heads", "role": "reference", "fields": {"model": "mheads_unet"},
+         "by_num_samples": {"4": {"num_heads": 4}, "16": {"num_heads": 16}}}
 PLAN = {
     "name": "solo", "title": "One model",
     "base": {"preset": "demo", "channels": [4, 8], "num_convs": 1, "latent_dim": 2, "combiner_channels": [6],
@@ -56,6 +58,18 @@ def test_from_a_plan_to_a_page_and_the_page_alone(capsys, plan, tiny_folder, tmp
 
     status, _, err = run(capsys, *arguments[:-4], "--set", "steps=3", "--limit", 6)
     assert status == 1 and "was made by another plan. It differs in steps: 2 here, 3 there" in err
+
+
+def test_a_run_alone_that_makes_no_row_yet_is_no_failure(capsys, plan, tiny_folder, tmp_path):
+    plan.write_text(json.dumps(PLAN | {"entries": [HEADS]}))
+    output = tmp_path / "out"
+    status, out, err = run(capsys, "--plan", plan, "--data", tiny_folder, "--output", output, "--num_cases", 1, "--set",
+                           "steps=2", "--limit", 6, "--only", "heads-4-seed0")
+    assert status == 0, err
+    assert out.endswith("No page yet. No model of solo is recorded whole yet, so there is nothing to show. Lacking: "
+                        "heads-16-seed0.\n")
+    status, _, err = run(capsys, "--output", output, "--page_only")
+    assert status == 1 and "No model of solo is recorded whole yet" in err
 
 
 @pytest.mark.parametrize("arguments, message", [

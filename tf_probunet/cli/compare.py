@@ -30,7 +30,7 @@ EPILOGUE = "What was begun goes on: the same command after a kill, in as many si
 def main(values, _):
     from tf_probunet import plots
     from tf_probunet.comparison.compare import compare
-    from tf_probunet.comparison.page import write_page
+    from tf_probunet.comparison.page import NothingToShow, write_page
     from tf_probunet.comparison.plan import load_plan
     from tf_probunet.comparison.state import Settings
     from tf_probunet.data.dataset import load_info
@@ -45,7 +45,12 @@ def main(values, _):
         compare(load_plan(values.plan).with_base(**_overrides(values.set)), load_info(values.data), values.output,
                 settings, runs=values.runs, only=values.only, command=_command(values), report=common.report,
                 progress=lambda run: common.progress(f"{run}: images"))
-    write_page(values.output, common.report)
+    try:
+        write_page(values.output, common.report)
+    except NothingToShow as error:
+        if values.page_only:
+            raise
+        common.report(f"No page yet. {error}")  # --only has done what it was asked for
 
 
 def _overrides(pairs):

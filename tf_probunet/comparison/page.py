@@ -16,6 +16,10 @@ from tf_probunet.staging import replace_file
 PAGE, NUMBERS, NOTES = "README.md", "comparison.json", "notes.md"
 
 
+class NothingToShow(ValueError):
+    """Of no model are all records there that its row needs."""
+
+
 def write_page(output: str | os.PathLike, report=print) -> Path:
     """Draws the page of a comparison from its plan and records; neither weights nor dataset are needed.
 
@@ -26,7 +30,8 @@ def write_page(output: str | os.PathLike, report=print) -> Path:
         the page, OUTPUT/README.md; beside it figures and comparison.json.
     Raises:
         OSError: the folder is no comparison, or a record is damaged.
-        ValueError: there is no record yet, or one does not fit the plan.
+        NothingToShow: no model is recorded whole yet.
+        ValueError: a record does not fit the plan.
         ImportError: matplotlib is missing.
     """
     output = Path(output)
@@ -44,8 +49,8 @@ def write_page(output: str | os.PathLike, report=print) -> Path:
                              "again where weights and data are.")
     results, missing = gather(plan, records)
     if not any(result.entry.role != "illustration" for result in results):
-        raise ValueError(f"No model of {plan.name} is recorded whole yet, so there is nothing to show. Lacking: "
-                         f"{', '.join(missing)}.")
+        raise NothingToShow(f"No model of {plan.name} is recorded whole yet, so there is nothing to show. Lacking: "
+                            f"{', '.join(missing)}.")
     numbers = {"name": plan.name, "title": plan.title, "command": command, "missing": missing,
                **comparison_figures(plan, results, settings.seed)}
     facts = [record.facts for record in records.values()]
