@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_probunet.callbacks import Validation
 from tf_probunet.data.dataset import ImageEncoding, load_info
-from tf_probunet.data.flips import CITYSCAPES_FLIPS, apply_flips, draw_flips
+from tf_probunet.data.flips import CITYSCAPES_FLIPS, all_modes, apply_flips, draw_flips
 from tf_probunet.data.reading import evaluation_dataset
 from tf_probunet.data.writer import DatasetWriter, Record
 from tf_probunet.evaluation import Evaluation, class_probability, evaluate, example_cases, table
@@ -362,6 +362,16 @@ class TestFlips:
         np.testing.assert_array_equal(result.flip_recovery[..., 0].sum(axis=2), 4)  # modes an image
         assert "flips that come back from the posterior (0 none, 1 all): class 1 0.00, class 11 1.00, " in table(
             result.summary())
+
+    def test_flips_are_looked_for_where_their_own_grader_sees_the_class(self):
+        seen = np.array([[0, 1, 8, 11, 13, 2]], np.uint8)
+        other = np.where(seen == 0, 2, seen)  # this grader sees no class 0
+        modes, weights = all_modes(tf.constant(np.stack([seen, other])), tf.constant([0.5, 0.5]), CITYSCAPES_FLIPS)
+        image = np.repeat(seen[None, ..., None] + 1, 3, axis=-1) / 255
+        found = measure_reconstructions(FlipRememberingSegmenter(range(5)), tf.constant(image, tf.float32),
+                                        modes.numpy()[None], weights.numpy()[None], None, CITYSCAPES_FLIPS, 0)
+        votes = found["flip_recovery"][0, :, :, 0].sum(axis=1)
+        assert [flip.source for flip in CITYSCAPES_FLIPS][-1] == 0 and votes.tolist() == [4, 4, 4, 4, 2]
 
     def test_a_segmenter_that_never_flips_hits_one_mode(self, streets, tmp_path):
         result = evaluate(FlippingSegmenter(()), streets, num_samples=4, limit=6)
