@@ -1,8 +1,10 @@
 """`probunet serve`: starts replicas on this machine, watches over them, and stops them without losing a request."""
 
 import contextlib
+import faulthandler
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -19,11 +21,12 @@ from tf_probunet.serving.server.metrics import SHARED
 from tf_probunet.serving.server.tls import ServerTls
 
 OBJECT_STORE = 128 * 2**20  # bytes; requests do not pass through it
+STOP_SECONDS = 45.0  # from the signal to the end at the latest: requests have 20 of them, Ray the others
 
 
 def run(saved_models: str | os.PathLike, *, host="127.0.0.1", port=8500, rest_port=8501, replicas=1, threads=None,
         limits: Limits = Limits(), tls: ServerTls | None = None, poll_seconds=2.0, report=print) -> None:
-    """Serves every model below a folder until SIGTERM or SIGINT.
+    """Serves every model below a folder until SIGTERM or SIGINT; the process then ends, after `STOP_SECONDS` at the latest.
 
     `tf_probunet.serving.ray_environment.prepare` must have been called before this module was imported.
 
@@ -64,11 +67,27 @@ def run(saved_models: str | os.PathLike, *, host="127.0.0.1", port=8500, rest_po
                f"http{'s' * bool(tls)}://{shown}:{ports[1]}/v1/models/NAME. Stop with Ctrl-C.")
         stop.wait()
         report("Finishing what was taken.")
+        _end_within(STOP_SECONDS, folder)
 
 
 def _stop_on_signals(stop):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+
+
+def _end_within(seconds, folder):
+    """Ends this process after so long, and Ray's with it, should it still be there; what hung is told."""
+    def give_up():
+        print(f"probunet serve: Ray did not stop within {seconds:g} s of the signal, so its processes are killed. "
+              "Requests that were taken have been answered, or have had their time. Where it hung:", file=sys.stderr,
+              flush=True)
+        faulthandler.dump_traceback(sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 class _LogLines:

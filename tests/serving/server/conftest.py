@@ -47,12 +47,12 @@ def put_version(source, target):
 
 
 class Served:
-    """`probunet serve` as a process of its own, on ports that were free."""
+    """`probunet serve` as a process of its own, on ports that were free; `program` may be another that starts it."""
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, *arguments, program=PROBUNET):
         self.log = Path(folder).parent / f"serve-{time.monotonic_ns()}.log"
         self.process = subprocess.Popen(
-            [*PROBUNET, "serve", "--saved_models", str(folder), "--port", "0",
+            [*program, "serve", "--saved_models", str(folder), "--port", "0",
              "--rest_port", "0", "--poll_seconds", "0.2", *arguments],
             stdout=self.log.open("w"), stderr=subprocess.STDOUT,
         )
@@ -80,6 +80,8 @@ class Served:
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(60)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"the server did not stop; it wrote:\n{self.text()[-8000:]}") from error
         finally:
             self.process.kill()
 
@@ -92,8 +94,8 @@ def _put_version():
 def _starting():
     servers = []
 
-    def start(folder, *arguments):
-        servers.append(Served(folder, *arguments))
+    def start(folder, *arguments, **options):
+        servers.append(Served(folder, *arguments, **options))
         return servers[-1]
 
     yield start
@@ -101,7 +103,8 @@ def _starting():
         server.stop()
 
 
-serve = pytest.fixture(_starting, name="serve")  # (folder, *arguments) to a `Served` that is stopped after the test
+# (folder, *arguments, program=) to a `Served` that is stopped after the test
+serve = pytest.fixture(_starting, name="serve")
 start_server = pytest.fixture(_starting, name="start_server", scope="module")  # or after the tests of the file
 
 

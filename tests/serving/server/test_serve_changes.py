@@ -5,9 +5,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -187,3 +189,26 @@ def test_with_certificates_only_those_who_show_theirs_are_answered(two_versions,
     shown = ["--cert", str(certificates / "client.pem"), "--key", str(certificates / "client.key")]
     assert b"AVAILABLE" in subprocess.run([*curl, *shown], capture_output=True).stdout
     assert subprocess.run(curl, capture_output=True).returncode != 0
+
+
+HANGS = """
+import time
+from tf_probunet.cli.main import run
+from tf_probunet.serving import ray_environment
+ray_environment.prepare()
+from ray import serve
+import tf_probunet.serving.run as serving
+serve.shutdown = lambda: time.sleep(1000)
+serving.STOP_SECONDS = 2.0
+run()
+"""
+
+
+def test_a_server_whose_ray_does_not_stop_ends_nevertheless_and_says_so(models_folder, serve):
+    server = serve(models_folder, program=(sys.executable, "-c", HANGS))
+    replicas = replicas_of(server)
+    assert len(replicas) == 1
+    assert server.stop() == 1
+    assert "Ray did not stop within 2 s of the signal" in server.text()
+    assert "in <lambda>" in server.text(), "where it hung"
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in replicas))
