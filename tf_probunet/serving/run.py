@@ -26,7 +26,9 @@ STOP_SECONDS = 45.0  # from the signal to the end at the latest: requests have 2
 
 def run(saved_models: str | os.PathLike, *, host="127.0.0.1", port=8500, rest_port=8501, replicas=1, threads=None,
         limits: Limits = Limits(), tls: ServerTls | None = None, poll_seconds=2.0, report=print) -> None:
-    """Serves every model below a folder until SIGTERM or SIGINT; the process then ends, after `STOP_SECONDS` at the latest.
+    """Serves every model below a folder until SIGTERM or SIGINT.
+
+    The process ends then, by itself or after `STOP_SECONDS`.
 
     `tf_probunet.serving.ray_environment.prepare` must have been called before this module was imported.
 
@@ -65,7 +67,9 @@ def run(saved_models: str | os.PathLike, *, host="127.0.0.1", port=8500, rest_po
         shown = f"[{host}]" if ":" in host else host
         report(f"Serving {names}: gRPC on {shown}:{ports[0]}{' (TLS)' * bool(tls)}, REST on "
                f"http{'s' * bool(tls)}://{shown}:{ports[1]}/v1/models/NAME. Stop with Ctrl-C.")
-        stop.wait()
+        # Not `stop.wait()`: where the kernel hands the signal to a thread of Ray's, Python sees it when it wakes next.
+        while not stop.wait(1.0):
+            pass
         report("Finishing what was taken.")
         _end_within(STOP_SECONDS, folder)
 

@@ -1,5 +1,6 @@
 """What happens to requests while versions come and go, replicas die and the server stops: none is lost."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -212,3 +213,12 @@ def test_a_server_whose_ray_does_not_stop_ends_nevertheless_and_says_so(models_f
     assert "Ray did not stop within 2 s of the signal" in server.text()
     assert "in <lambda>" in server.text(), "where it hung"
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in replicas))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals to one thread are Linux's")
+def test_a_signal_that_another_thread_receives_stops_the_server_too(models_folder, serve):
+    server = serve(models_folder)
+    pid = server.process.pid
+    other = max(int(path.name) for path in Path(f"/proc/{pid}/task").iterdir() if int(path.name) != pid)
+    assert ctypes.CDLL(None).tgkill(pid, other, signal.SIGTERM) == 0
+    assert server.process.wait(60) == 0
