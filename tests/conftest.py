@@ -16,10 +16,11 @@ settings.load_profile("tf_probunet")
 
 
 # Minutes each: begun first, or one worker would be left with them at the end, however few tests they hold.
-LONG_FILES = ("test_two_modes.py", "test_prepare_lidc.py", "test_comparison.py", "test_readme.py", "test_training.py",
-              "test_devices.py", "test_training_models.py", "test_ensemble_training.py", "test_saved_model.py",
-              "test_comparison_page.py", "test_client.py", "test_serve_changes.py", "test_serve_clients.py",
-              "test_killed_export.py", "test_guide.py", "test_explore_page.py", "test_explore_troubles.py")
+LONG_FILES = ("test_two_modes.py", "test_prepare_lidc.py", "test_comparison.py", "test_readme.py",
+              "test_training_resume.py", "test_training_refused.py", "test_training.py", "test_devices.py",
+              "test_training_models.py", "test_ensemble_training.py", "test_saved_model.py", "test_comparison_page.py",
+              "test_client.py", "test_serve_changes.py", "test_serve_clients.py", "test_killed_export.py",
+              "test_guide.py", "test_explore_page.py", "test_explore_troubles.py")
 
 
 def pytest_collection_modifyitems(items):
@@ -117,6 +118,17 @@ def tiny_run(tmp_path_factory, tiny_info):
     folder = tmp_path_factory.mktemp("tiny_run") / "run"
     train(experiment, tiny_info, folder, report=lambda line: None)
     return folder
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory, tiny_info):
+    """A whole run of `whole_run.TINY`: its folder, the model and what it reported. Not to be changed."""
+    from tf_probunet.training import train
+    from whole_run import TINY
+
+    run, lines = tmp_path_factory.mktemp("training") / "unbroken", []
+    model = train(TINY, tiny_info, run, report=lines.append)
+    return run, model, lines
 
 
 @pytest.fixture(scope="session")
