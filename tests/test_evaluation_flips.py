@@ -100,6 +100,8 @@ def test_modes_of_a_perfect_sampler(streets):
             assert found["log_correlation"] > 0.9 and found["num_hit"] >= 30
             assert found["interval_95"][0] <= found["total_variation"] + 0.05
         np.testing.assert_allclose(np.sum(figures["modes"][rule]["frequencies"]), 1)
+        without = figures["modes"][rule]["total_variation_without"]
+        assert len(without) == 5 and max(without) < figures["modes"][rule]["against_truth"]["total_variation"]
     for rate, flip in zip(figures["pixel_flip_rates"], CITYSCAPES_FLIPS, strict=True):
         assert rate["rate"] == pytest.approx(flip.probability, abs=0.07) and rate["met"] == 1.0
     np.testing.assert_array_equal(result.mode_counts.sum(axis=1), 16)
@@ -136,7 +138,10 @@ def test_a_segmenter_that_never_flips_hits_one_mode(streets, tmp_path):
     assert modes["total_variation"] == pytest.approx(1 - result.mode_weights[0])
     text = table(result.summary())
     assert "modes: 1 of 32 hit, total variation from nominal probabilities 0.891" in text
-    assert "class 1 0.00 (0.47)" in text
+    assert "class 1 0.00 (0.47)" in text and "pixels shown as their class or its twin: class 1 1.00, " in text
+    rates = {flip.source: flip.probability for flip in CITYSCAPES_FLIPS}
+    never = np.prod([1 - rate for rate in rates.values()])  # of the other four flips: without the first, 1 in so many
+    assert f"of all flips but one: without class 1 {1 - never / (1 - rates[1]):.3f}, " in text
     # Matched with 32 modes of which it meets the unflipped one: the mean over modes of their IoU with it.
     iou = 1 - 2 * np.arange(6) / (5 + np.arange(6))
     flipped = (np.arange(32)[:, None] >> np.arange(5) & 1).sum(axis=1)

@@ -15,6 +15,7 @@ from tf_probunet.metrics import (
     presence_disagreement_auc,
     reliability_curve,
     total_variation,
+    without_flip,
 )
 
 MIN_SHARE = 0.001  # bins with fewer of the pixels say nothing about the maximum calibration error
@@ -136,6 +137,10 @@ class _Summary:
         return {
             "frequencies": shares.mean(axis=0).tolist(),
             "truth": truth.mean(axis=0).tolist(),
+            "total_variation_without": [
+                float(total_variation(*(without_flip(one.mean(axis=0), flip) for one in (shares, truth))))
+                for flip in range(len(self.result.settings["flips"]))
+            ],
             "against_probabilities": _agreement(counts, nominal)
             | {"interval_95": self.of_sums(shares, lambda sums: total_variation(
                 sums / sums.sum(axis=1, keepdims=True), nominal))["interval_95"]},

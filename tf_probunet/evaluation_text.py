@@ -78,11 +78,18 @@ def _modes(figures):
         f"         absent classes accounted for: total variation {fair['total_variation']:.3f}{_interval(fair)}; a "
         f"perfect sampler's {fair['expected_total_variation']:.3f}"
     )
+    without = [
+        f"without {flip['from']} {found:.3f}" for flip, found in
+        zip(figures["pixel_flip_rates"], figures["modes"]["first"]["total_variation_without"], strict=True)
+    ]
+    yield f"         of all flips but one: {', '.join(without)}"
     rates = [
         f"{flip['from']} {flip['rate']:.2f} ({flip['probability']:.2f})"
         for flip in figures["pixel_flip_rates"] if flip["rate"] is not None
     ]
     yield f"  flipped pixels (truth): {', '.join(rates) or 'none'}"
+    shown = [f"{flip['from']} {flip['met']:.2f}" for flip in figures["pixel_flip_rates"] if flip["met"] is not None]
+    yield f"  pixels shown as their class or its twin: {', '.join(shown) or 'none'}"
     recovered = [f"{flip['from']} {flip['recovered']:.2f}" for flip in figures["pixel_flip_rates"]
                  if flip["recovered"] is not None]
     if recovered:

@@ -127,13 +127,17 @@ class TestWords:
             "Graders agree on the presence of a foreground class in every image: there is nothing to set apart."]
         agreement = {"total_variation": 0.125, "num_hit": 31.5, "num_modes": 32.0, "expected_total_variation": 0.01,
                      "log_correlation": 0.9}
-        rule = {"against_probabilities": agreement | {"total_variation": 0.25}, "against_truth": agreement}
-        flip = {"from": "road", "to": "road 2", "probability": 4 / 17, "rate": None, "recovered": None}
+        rule = {"against_probabilities": agreement | {"total_variation": 0.25}, "against_truth": agreement,
+                "total_variation_without": [0.0625]}
+        flip = {"from": "road", "to": "road 2", "probability": 4 / 17, "rate": None, "met": 0.0,
+                "recovered": None}
         entry = {"label": "a", "role": "ablation", "modes": {"first": rule, "split": rule}, "pixel_flip_rates": [flip]}
         assert text.mode_table([entry]).splitlines()[-1] == (
             "| a *(ablation)* | 31.5 of 32 | 0.250 (0.010) | 0.125 (0.010) | 0.125 (0.010) | 0.900 |")
         assert text.flip_table([entry]).splitlines()[2:] == [
-            "| *true probability* | *0.235* |", "| a *(ablation)* | - |"]
+            "| *true probability* | *0.235 (1.000)* |", "| a *(ablation)* | - (0.000) |"]
+        assert text.without_table([entry]).splitlines() == [
+            "| TV, perfect sampler | all flips | without road |", "|---|---:|---:|", "| a *(ablation)* | 0.125 | 0.062 |"]
         assert text.recovery_table([entry]) == ""  # no posterior
         knowing = {"label": "b", "role": "baseline", "pixel_flip_rates": [flip | {"recovered": 0.75}]}
         assert text.recovery_table([entry, knowing]).splitlines()[2:] == ["| b | 0.750 |"]

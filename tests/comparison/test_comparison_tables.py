@@ -202,5 +202,6 @@ def test_modes_are_means_over_seeds():
     assert modes["modes"]["first"]["frequencies"] == pytest.approx([13 / 16, 3 / 16])
     assert modes["modes"]["first"]["truth"] == [0.75, 0.25]
     assert modes["modes"]["first"]["against_truth"]["total_variation"] == pytest.approx((0 + 0.125) / 2)
+    assert modes["modes"]["first"]["total_variation_without"] == [0.0], "nothing is left to differ in"
     assert modes["pixel_flip_rates"][0]["rate"] == pytest.approx((0.2 + 0.1) / 2)
     assert modes["pixel_flip_rates"][0]["recovered"] == pytest.approx((1.0 + 0.5) / 2)

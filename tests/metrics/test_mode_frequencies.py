@@ -15,6 +15,7 @@ from tf_probunet.metrics import (
     pairwise_distance,
     pixel_mode_counts,
     total_variation,
+    without_flip,
 )
 
 # Odds of the switchable Cityscapes classes: sidewalk, person, car, vegetation, road; class c turns into c + 5.
@@ -163,6 +164,19 @@ def test_total_variation_and_what_chance_leaves_of_it():
     draws = rng.multinomial(160, PROBABILITIES, size=4000) / 160
     simulated = total_variation(draws, PROBABILITIES).mean()
     assert expected_total_variation(PROBABILITIES, 160) == pytest.approx(simulated, rel=0.01)
+
+
+@pytest.mark.parametrize("flip", range(5))
+def test_modes_without_a_flip_are_those_of_the_others(flip):
+    others = np.delete(np.arange(5), flip)
+    probabilities = np.where(BITS[:16, :4], ODDS[others], 1 - ODDS[others]).prod(axis=1)
+    np.testing.assert_allclose(without_flip(PROBABILITIES, flip), probabilities, atol=1e-15)
+    frequencies = np.random.default_rng(flip).dirichlet(np.ones(32), 3)
+    expected = np.zeros((3, 16))
+    for mode in range(32):
+        place = sum(int(BITS[mode, other]) << position for position, other in enumerate(others))
+        expected[:, place] += frequencies[:, mode]
+    np.testing.assert_allclose(without_flip(frequencies, flip), expected)
 
 
 def test_log_correlation():

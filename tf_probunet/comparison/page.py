@@ -82,6 +82,7 @@ def _page(plan, settings, numbers, facts, pictures, notes) -> str:
     if "modes" in entries[0]:
         sections += ["## Modes", text.mode_table(entries), text.MODE_NOTE,
                      *_image(pictures, "modes", "Mode frequencies"),
+                     text.without_table(entries), text.WITHOUT_NOTE,
                      "### Flipped pixels", text.flip_table(entries), text.FLIP_NOTE]
         recovery = text.recovery_table(entries)
         if recovery:

@@ -243,6 +243,8 @@ def _modes(summaries) -> dict:
         modes[rule] = {
             "frequencies": np.mean([figures["frequencies"] for figures in found], axis=0).tolist(),
             "truth": found[0]["truth"],
+            "total_variation_without": np.mean([figures["total_variation_without"] for figures in found],
+                                               axis=0).tolist(),
             **{against: {name: mean_of([figures[against][name] for figures in found]) for name in MODE_FIGURES}
                for against in ("against_probabilities", "against_truth")},
         }

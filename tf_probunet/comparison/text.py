@@ -25,9 +25,14 @@ MODE_NOTE = (
     "would have under this rule on these images. In brackets the TV that a perfect sampler has by chance, with as "
     "many samples. Split ties: counted evenly for all modes at equal distance."
 )
+WITHOUT_NOTE = (
+    "The same of all flips but one, modes that differ in that one alone added up: where it falls, that flip made the "
+    "distance."
+)
 FLIP_NOTE = (
     "Of the pixels that the truth gives to a class and a sample to it or its twin, the share that is the twin's; in "
-    "the first row the true probability."
+    "the first row the true probability. In brackets how many of the class's pixels a sample gives to either: of a "
+    "class that is not found, no flip can be."
 )
 RECOVERY_NOTE = (
     "A segmentation goes into the posterior and its mean is decoded: in what share of those that have a flip the twin "
@@ -152,11 +157,20 @@ def mode_table(entries) -> str:
                   "log-frequency correlation"], rows)
 
 
-def flip_table(entries) -> str:
-    """Flip rates by pixels."""
+def without_table(entries) -> str:
+    """Total variation of the modes of all flips but one."""
     flips = entries[0]["pixel_flip_rates"]
-    rows = [["*true probability*", *[f"*{number(flip['probability'])}*" for flip in flips]]]
-    rows += [[label(entry), *[number(flip["rate"]) for flip in entry["pixel_flip_rates"]]] for entry in entries]
+    rows = [[label(entry), number(entry["modes"]["first"]["against_truth"]["total_variation"]),
+             *map(number, entry["modes"]["first"]["total_variation_without"])] for entry in entries]
+    return table(["TV, perfect sampler", "all flips", *[f"without {flip['from']}" for flip in flips]], rows)
+
+
+def flip_table(entries) -> str:
+    """Flip rates by pixels, and how many pixels there are to tell them by."""
+    flips = entries[0]["pixel_flip_rates"]
+    rows = [["*true probability*", *[f"*{number(flip['probability'])} (1.000)*" for flip in flips]]]
+    rows += [[label(entry), *[f"{number(flip['rate'])} ({number(flip['met'])})" for flip in entry["pixel_flip_rates"]]]
+             for entry in entries]
     return table(["flipped pixels", *[flip["from"] for flip in flips]], rows)
 
 

@@ -42,6 +42,7 @@ from tf_probunet.metrics.mode_frequencies import (
     mode_counts,
     pixel_mode_counts,
     total_variation,
+    without_flip,
 )
 from tf_probunet.metrics.nesting import nested_share
 from tf_probunet.metrics.reconstruction import reconstruction_iou

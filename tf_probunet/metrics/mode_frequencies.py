@@ -220,6 +220,26 @@ def mode_agreement(counts, truth) -> ModeAgreement:
     )
 
 
+def without_flip(frequencies, flip: int) -> np.ndarray:
+    """Frequencies of the modes of all flips but one: modes that differ in that one alone are added up.
+
+    What is left of a distance to the truth is not that flip's doing.
+
+    Args:
+        frequencies: [..., 2^F], mode m having flip f where bit f of m is set.
+        flip: f, from 0.
+    Returns:
+        [..., 2^(F - 1)] float64, the other flips in their order.
+
+    Example: two flips; the second happens in half of the cases whatever the first does.
+        >>> without_flip([0.4, 0.1, 0.4, 0.1], 0).tolist(), without_flip([0.4, 0.1, 0.4, 0.1], 1).tolist()
+        ([0.5, 0.5], [0.8, 0.2])
+    """
+    frequencies = np.asarray(frequencies, np.float64)
+    return frequencies.reshape(*frequencies.shape[:-1], -1, 2, 2**flip).sum(axis=-2).reshape(
+        *frequencies.shape[:-1], frequencies.shape[-1] // 2)
+
+
 def total_variation(frequencies, truth):
     """Half the sum of absolute differences of two distributions, [..., modes] each, over their last axis.
 
