@@ -95,7 +95,8 @@ def central_crop(image, size):
     return image[top : top + size[0], left : left + size[1]]
 
 
-def sample_to_folder(model: ExportedModel | ServedModel, image_path, output, *, num_samples=16, seed=0, crop_size=None) -> list[Path]:
+def sample_to_folder(model: ExportedModel | ServedModel, image_path, output, *, num_samples=16, seed=0,
+                     crop_size=None) -> list[Path]:
     """Draws samples for one image and writes them; the folder appears when all is in it.
 
     Writes sample_00.png .. (palette PNG whose values are the classes), samples.npy [M, H, W] uint8,

@@ -137,7 +137,8 @@ class TestWords:
         assert text.flip_table([entry]).splitlines()[2:] == [
             "| *true probability* | *0.235 (1.000)* |", "| a *(ablation)* | - (0.000) |"]
         assert text.without_table([entry]).splitlines() == [
-            "| TV, perfect sampler | all flips | without road |", "|---|---:|---:|", "| a *(ablation)* | 0.125 | 0.062 |"]
+            "| TV, perfect sampler | all flips | without road |", "|---|---:|---:|",
+            "| a *(ablation)* | 0.125 | 0.062 |"]
         assert text.recovery_table([entry]) == ""  # no posterior
         knowing = {"label": "b", "role": "baseline", "pixel_flip_rates": [flip | {"recovered": 0.75}]}
         assert text.recovery_table([entry, knowing]).splitlines()[2:] == ["| b | 0.750 |"]
