@@ -10,14 +10,15 @@ import tensorflow as tf
 from tf_probunet.losses import masked_cross_entropy, standard_gumbel, stochastic_top_k
 
 
-def reference(segmentation, logits, ignore_label):
+def reference(segmentation, logits, ignore_label, weights=None):
     totals = []
     for labels, scores in zip(segmentation, logits, strict=True):
         total = 0.0
         for row, column in np.ndindex(labels.shape):
             if labels[row, column] != ignore_label:
                 pixel = scores[row, column].astype(np.float64)
-                total += np.log(np.exp(pixel - pixel.max()).sum()) + pixel.max() - pixel[labels[row, column]]
+                weight = 1.0 if weights is None else weights[labels[row, column]]
+                total += weight * (np.log(np.exp(pixel - pixel.max()).sum()) + pixel.max() - pixel[labels[row, column]])
         totals.append(total)
     return np.array(totals)
 
@@ -33,6 +34,9 @@ def test_equals_a_double_loop(data, batch, size, num_classes, ignore_label, dtyp
     logits = np.random.default_rng(seed).normal(0, 5, (batch, *size, num_classes)).astype(np.float32)
     found = masked_cross_entropy(tf.constant(segmentation), tf.constant(logits), ignore_label)
     np.testing.assert_allclose(found, reference(segmentation, logits, ignore_label), rtol=1e-4, atol=1e-4)
+    weights = tuple(np.random.default_rng(seed + 1).uniform(0, 3, num_classes))
+    found = masked_cross_entropy(tf.constant(segmentation), tf.constant(logits), ignore_label, weights)
+    np.testing.assert_allclose(found, reference(segmentation, logits, ignore_label, weights), rtol=1e-4, atol=1e-4)
 
 
 def test_is_a_sum_over_pixels_not_a_mean():

@@ -15,7 +15,7 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 SCHEDULES = ("piecewise", "cosine")
 INJECTIONS = ("end", "start")
 _EVERY = ("num_classes", "image_channels", "channels", "num_convs", "combiner_channels", "upsampling", "initializer",
-          "image_mean", "image_stddev", "weight_decay", "seed")
+          "image_mean", "image_stddev", "weight_decay", "class_weights", "seed")
 _LATENT = ("latent_dim", "segmentation_encoding", "log_sigma_clip", "beta", "beta_warmup_steps",
            "num_posterior_samples", "topk_fraction", "geco_kappa", "geco_decay", "geco_rate")
 # Models by name, and the fields that are arguments of each; a table, so that flags are known without TensorFlow.
@@ -76,6 +76,7 @@ class Experiment:
     geco_decay: float = 0.99
     geco_rate: float = 0.01
     weight_decay: float = 1e-5
+    class_weights: tuple[float, ...] = ()
     head_epsilon: float = 0.05
     # Data
     window: tuple[float, float] | None = None

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def masked_cross_entropy(segmentation, logits, ignore_label=255):
+def masked_cross_entropy(segmentation, logits, ignore_label=255, class_weights=()):
     """Cross-entropy summed over the pixels that are labelled.
 
     A mean over pixels with beta = 1 lets the KL outweigh it, and all samples become alike: the sum is what the
@@ -13,17 +13,26 @@ def masked_cross_entropy(segmentation, logits, ignore_label=255):
         segmentation: [B, H, W] int class map.
         logits: [B, H, W, K].
         ignore_label: class map value that counts nothing.
+        class_weights: K numbers, what a pixel of each class counts; none: each counts 1.
     Returns:
         [B] cross-entropy in nats, summed over unmasked pixels.
+
+    Example: two pixels, and no idea; the second counts double.
+        >>> nats = masked_cross_entropy([[[0, 1]]], tf.zeros((1, 1, 2, 2)), class_weights=(1.0, 2.0))[0]
+        >>> float(nats / tf.math.log(2.0))
+        3.0
     """
-    return tf.reduce_sum(pixel_cross_entropy(segmentation, logits, ignore_label), axis=(1, 2))
+    return tf.reduce_sum(pixel_cross_entropy(segmentation, logits, ignore_label, class_weights), axis=(1, 2))
 
 
-def pixel_cross_entropy(segmentation, logits, ignore_label=255):
+def pixel_cross_entropy(segmentation, logits, ignore_label=255, class_weights=()):
     """Cross-entropy of each pixel, [B, H, W] in nats, 0 without a label; arguments of `masked_cross_entropy`."""
+    segmentation = tf.convert_to_tensor(segmentation)
     labelled = segmentation != ignore_label
     labels = tf.where(labelled, tf.cast(segmentation, tf.int32), 0)
     per_pixel = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    if class_weights:
+        per_pixel *= tf.gather(tf.constant(class_weights, per_pixel.dtype), labels)
     return tf.where(labelled, per_pixel, 0.0)
 
 

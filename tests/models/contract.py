@@ -144,6 +144,16 @@ class SegmenterContract:
         assert np.isfinite(history["loss"]).all()
         assert model.sample(images, self.num_samples).shape == (4, self.num_samples, 16, 16, 4)
 
+    def test_class_weights_count_in_training_alone(self):
+        plain, doubled = self.make(), self.make(class_weights=(2.0, 2.0))
+        doubled.set_weights(plain.get_weights())
+        images, segmentations = toy()
+        for step, factor in ((3, 2), (None, 1)):
+            terms = [model.objective(images, segmentations, model.training_noise(images, step), step=step)
+                     for model in (plain, doubled)]
+            np.testing.assert_allclose(terms[1]["cross_entropy"], factor * terms[0]["cross_entropy"], rtol=1e-5)
+        assert doubled.get_config()["class_weights"] == (2.0, 2.0)
+
     def test_labels_of_ignored_pixels_have_no_part_in_the_loss(self):
         model = self.compiled(weight_decay=0.0)
         images, segmentations = toy(4)
@@ -355,7 +365,9 @@ class SegmenterContract:
             self.make().compile("adam", **arguments)
 
     @pytest.mark.parametrize("arguments, message", [
-        ({"num_classes": 1}, "at least 2"), ({"channels": ()}, "at least one resolution")
+        ({"num_classes": 1}, "at least 2"), ({"channels": ()}, "at least one resolution"),
+        ({"class_weights": (1.0,)}, r"class_weights must be 2 numbers.*Received: \(1.0,\)"),
+        ({"class_weights": (1.0, -1.0)}, "none below 0"), ({"class_weights": (0.0, 0.0)}, "and one above"),
     ])
     def test_wrong_arguments_are_refused(self, arguments, message):
         with pytest.raises(ValueError, match=message):

@@ -29,7 +29,8 @@ ENTRY_FIELDS = ("name", "label", "role", "fields", "seeds", "by_num_samples")
 # What decides data, schedule and selection of the best weights is one for all, or models would not be compared.
 SHARED_FIELDS = (
     "num_classes", "image_channels", "window", "crop_size", "crop_scales", "batch_size", "rotation", "mirror",
-    "mirror_vertical", "scale", "shear", "shift", "elastic", "elastic_sigma", "gamma", "gamma_probability", "steps",
+    "mirror_vertical", "scale", "shear", "shift", "elastic", "elastic_sigma", "gamma", "gamma_probability",
+    "class_weights", "steps",
     "learning_rate", "schedule", "schedule_boundaries", "schedule_values", "warmup_steps", "clipnorm",
     "ema_momentum", "accumulation_steps", "precision", "nonfinite_retries", "steps_per_epoch", "validation_images",
     "validation_samples",

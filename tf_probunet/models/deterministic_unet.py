@@ -56,7 +56,8 @@ class DeterministicUNet(Segmenter):
     def objective(self, images, segmentations, noise=None, sample_weight=None, step=None):
         """Cross-entropy summed over labelled pixels, mean over the batch, plus weight decay."""
         logits = self.logits(images, self.before_block(noise))
-        cross_entropy = weighted_mean(masked_cross_entropy(segmentations, logits, self.ignore_label), sample_weight)
+        cross_entropies = masked_cross_entropy(segmentations, logits, **self.cross_entropy_options(step))
+        cross_entropy = weighted_mean(cross_entropies, sample_weight)
         return {"loss": cross_entropy + sum(self.losses), "cross_entropy": cross_entropy}
 
     def before_block(self, noise):

@@ -79,7 +79,8 @@ class EvidenceSegmenter(Segmenter):
         kl = weighted_mean(tfp.distributions.kl_divergence(posterior, prior), sample_weight)  # analytic
 
         latent_noise, gumbel = noise if isinstance(noise, tuple) else (noise, None)
-        pixels = self._pixel_cross_entropy(features, mean, stddev, latent_noise, segmentations)  # list of [B, H, W]
+        options = self.cross_entropy_options(step)
+        pixels = self._pixel_cross_entropy(features, mean, stddev, latent_noise, segmentations, options)
         cross_entropy = self._mean_sum(pixels, sample_weight)
         decay = sum(self.losses)
         if step is None:
@@ -122,7 +123,7 @@ class EvidenceSegmenter(Segmenter):
         gumbel = standard_gumbel((rows.total, shape[1], shape[2]), tf.random.fold_in(seed, GUMBEL_STREAM), dtype)
         return noise[own], gumbel[own]
 
-    def _pixel_cross_entropy(self, features, mean, stddev, noise, segmentations):
+    def _pixel_cross_entropy(self, features, mean, stddev, noise, segmentations, options):
         """Cross-entropy of each pixel under each of L posterior samples: a list of [B, H, W]."""
         noise = tf.convert_to_tensor(noise)
         if noise.shape.rank == 2 or noise.shape[1] == 1:
@@ -131,7 +132,7 @@ class EvidenceSegmenter(Segmenter):
         else:
             latents = mean[:, None] + stddev[:, None] * noise  # [B, L, N]
             logits = tf.unstack(self.decode(features, latents), noise.shape[1], axis=1)
-        return [pixel_cross_entropy(segmentations, each, self.ignore_label) for each in logits]
+        return [pixel_cross_entropy(segmentations, each, **options) for each in logits]
 
     def _mean_sum(self, pixels, sample_weight):
         """Sum over pixels, mean over latents and batch."""

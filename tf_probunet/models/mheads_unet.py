@@ -83,7 +83,8 @@ class MHeadsUNet(Segmenter):
         """Each image's cross-entropies, its best head's weighing 1 - epsilon and the others' epsilon together."""
         logits = self.hypotheses(images)
         cross_entropies = tf.stack([
-            masked_cross_entropy(segmentations, head, self.ignore_label) for head in tf.unstack(logits, axis=1)
+            masked_cross_entropy(segmentations, head, **self.cross_entropy_options(step))
+            for head in tf.unstack(logits, axis=1)
         ], axis=1)  # [B, heads]
         cross_entropy = weighted_mean(tf.reduce_sum(self.head_weights(cross_entropies) * cross_entropies, axis=1),
                                       sample_weight)

@@ -24,6 +24,8 @@ class Segmenter(Learner):
         image_mean, image_stddev: the nets see (image - image_mean) / image_stddev. All-positive images of low contrast
             let the prior net forget its input early in training; the published configurations leave this alone.
         weight_decay: the loss gains weight_decay * ||kernel||^2 / 2 over all kernels but the logits layer's.
+        class_weights: K numbers, what a pixel of each class counts in training; none: each counts 1, as in the paper.
+            Twins of label flips should have the same, or their odds are not those of the data.
         ignore_label: class map value of pixels that count nothing.
         seed: of everything random in training; with the step number it decides each draw.
 
@@ -45,6 +47,7 @@ class Segmenter(Learner):
         image_mean=0.0,
         image_stddev=1.0,
         weight_decay=1e-5,
+        class_weights=(),
         ignore_label=255,
         seed=0,
         **kwargs,
@@ -56,6 +59,11 @@ class Segmenter(Learner):
             raise ValueError("channels needs the filters of at least one resolution. Received: ().")
         if image_stddev <= 0:
             raise ValueError(f"image_stddev must be above 0. Received: {image_stddev}.")
+        if class_weights and (len(class_weights) != num_classes or min(class_weights) < 0 or max(class_weights) <= 0):
+            raise ValueError(
+                f"class_weights must be {num_classes} numbers, one for each class, none below 0 and one above; or "
+                f"none at all. Received: {tuple(class_weights)}."
+            )
         self.num_classes = num_classes
         self.image_channels = image_channels
         self.channels = tuple(channels)
@@ -66,6 +74,7 @@ class Segmenter(Learner):
         self.image_mean = image_mean
         self.image_stddev = image_stddev
         self.weight_decay = weight_decay
+        self.class_weights = tuple(class_weights)
         self.ignore_label = ignore_label
         self.seed = seed
         self.make_trackers()
@@ -87,6 +96,11 @@ class Segmenter(Learner):
         """Image height and width must be multiples of this: 2 to the number of downsamplings."""
         return 2 ** (len(self.channels) - 1)
 
+    def cross_entropy_options(self, step) -> dict:
+        """Arguments of the functions of `tf_probunet.losses` that decide what each pixel counts: in training (a step)
+        by its class, in validation (None) all the same, so that figures of different weights compare."""
+        return dict(ignore_label=self.ignore_label, class_weights=() if step is None else self.class_weights)
+
     @property
     def part_options(self) -> dict:
         """Arguments that all parts of the model share."""
@@ -105,6 +119,7 @@ class Segmenter(Learner):
             "image_mean": self.image_mean,
             "image_stddev": self.image_stddev,
             "weight_decay": self.weight_decay,
+            "class_weights": self.class_weights,
             "ignore_label": self.ignore_label,
             "seed": self.seed,
         }
