@@ -11,6 +11,7 @@ from tf_probunet.experiment import Experiment
 from tf_probunet.models import UNetEnsemble
 from tf_probunet.run_folder import BEST_WEIGHTS, LAST_WEIGHTS, load_run
 from tf_probunet.training import train
+from whole_run import assert_same_weights, quiet, weights_of
 
 TINY = Experiment(
     name="tiny", model="unet_ensemble", num_members=2, channels=(4, 8), num_convs=1, combiner_channels=(6,),
@@ -18,20 +19,6 @@ TINY = Experiment(
     learning_rate=3e-3, ema_momentum=0.5, validation_images=6, validation_samples=3, seed=7,
     precision="float32",
 )
-
-
-def quiet(_):
-    pass
-
-
-def weights_of(run, name=LAST_WEIGHTS):
-    _, model = load_run(run, name)
-    return [weight.numpy() for weight in model.weights]
-
-
-def assert_same(found, expected):
-    for weight, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(weight, other)
 
 
 def without_seconds(path):
@@ -55,9 +42,9 @@ class TestMembers:
             assert (experiment.model, experiment.seed, experiment.steps) == ("deterministic_unet", 7 + index, 4)
         train(member_experiment(TINY, 1), tiny_info, tmp_path / "alone", report=quiet)
         for name in (BEST_WEIGHTS, LAST_WEIGHTS):
-            assert_same(weights_of(tmp_path / "alone", name), weights_of(member_folder(run, 1), name))
-        assert_same(weights_of(tmp_path / "alone", BEST_WEIGHTS),
-                    [weight.numpy() for weight in model.members[1].weights])
+            assert_same_weights(weights_of(tmp_path / "alone", name), weights_of(member_folder(run, 1), name))
+        assert_same_weights(weights_of(tmp_path / "alone", BEST_WEIGHTS),
+                            [weight.numpy() for weight in model.members[1].weights])
 
     def test_differ_in_weights_and_in_what_they_saw(self, unbroken):
         run, model, _ = unbroken
@@ -73,11 +60,11 @@ class TestRun:
         run, model, _ = unbroken
         experiment, loaded = load_run(run)
         assert experiment == TINY and isinstance(loaded, UNetEnsemble)
-        assert_same([weight.numpy() for weight in loaded.weights], [weight.numpy() for weight in model.weights])
+        assert_same_weights([weight.numpy() for weight in loaded.weights], [weight.numpy() for weight in model.weights])
         images = np.random.default_rng(0).random((2, 16, 16, 1), np.float32)
         np.testing.assert_array_equal(loaded.sample(images, 2), model.sample(images, 2))
         last = [weight for index in range(2) for weight in weights_of(member_folder(run, index))]
-        assert_same(weights_of(run), last)
+        assert_same_weights(weights_of(run), last)
 
     def test_history_is_what_the_ensemble_scores(self, unbroken, tiny_info):
         run, model, _ = unbroken
@@ -116,7 +103,7 @@ class TestResume:
         assert ("member 1 of 2: whole." in lines) == (member == 1)
         assert f"member {member + 1} of 2: Resuming {member_folder(run, member)} at step {step // 2 * 2} of 4." in lines
         for name in (BEST_WEIGHTS, LAST_WEIGHTS):
-            assert_same(weights_of(run, name), weights_of(unbroken[0], name))
+            assert_same_weights(weights_of(run, name), weights_of(unbroken[0], name))
         for path in ("history.csv", "member_00/history.csv", "member_01/history.csv"):
             for row, expected in zip(*map(without_seconds, (run / path, unbroken[0] / path)), strict=True):
                 assert row == pytest.approx(expected, rel=1e-5)  # means, whose sums threads may order otherwise
@@ -129,14 +116,14 @@ class TestResume:
         member_folder(run, 0).mkdir()
         (member_folder(run, 0) / "data.json").write_text("{")
         train(TINY, tiny_info, run, resume=True, report=quiet)
-        assert_same(weights_of(run), weights_of(unbroken[0]))
+        assert_same_weights(weights_of(run), weights_of(unbroken[0]))
 
     def test_a_finished_run_stays_as_it_is(self, unbroken, tiny_info):
         run, before, lines = unbroken[0], weights_of(unbroken[0]), []
         history = read_history(run / "history.csv")
         train(TINY, tiny_info, run, resume=True, report=lines.append)
         assert [line for line in lines if "whole" in line] == ["member 1 of 2: whole.", "member 2 of 2: whole."]
-        assert_same(weights_of(run), before)
+        assert_same_weights(weights_of(run), before)
         assert read_history(run / "history.csv") == [pytest.approx(row, rel=1e-5) for row in history]
 
 
