@@ -5,6 +5,9 @@ import math
 import keras
 import tensorflow as tf
 
+from tf_probunet.experiment import NORMALIZATIONS
+from tf_probunet.normalization import InstanceNormalization
+
 UPSAMPLINGS = ("bilinear", "bilinear_aligned")
 INITIALIZERS = ("orthogonal", "he_normal")
 POOLED = 16  # pixels a side of the window in which gradients of biases are summed first
@@ -70,11 +73,13 @@ def conv2d(filters, kernel_size, *, initializer="orthogonal", weight_decay=0.0, 
 
 
 class ConvBlock(keras.layers.Layer):
-    """Three (`num_convs`) times 3x3 convolution and ReLU, all with the same number of channels.
+    """Three (`num_convs`) times 3x3 convolution, normalization and ReLU, all with the same number of channels.
 
     Args:
         filters: output channels of each convolution.
         num_convs: convolutions in the block; 3 in the paper (appendix H.1).
+        normalization: between convolution and ReLU, "none" as in the paper, or "instance"
+            (`tf_probunet.normalization.InstanceNormalization`).
         initializer, weight_decay: see `conv2d`.
 
     Call arguments:
@@ -88,23 +93,33 @@ class ConvBlock(keras.layers.Layer):
         TensorShape([1, 32, 32, 8])
     """
 
-    def __init__(self, filters, *, num_convs=3, initializer="orthogonal", weight_decay=0.0, **kwargs):
+    def __init__(self, filters, *, num_convs=3, normalization="none", initializer="orthogonal", weight_decay=0.0,
+                 **kwargs):
         super().__init__(**kwargs)
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(f"Unknown normalization {normalization!r}. Expected one of {', '.join(NORMALIZATIONS)}.")
         self.filters = filters
+        plain = normalization == "none"
         self.convs = [
-            conv2d(filters, 3, activation="relu", initializer=initializer, weight_decay=weight_decay,
-                   dtype=self.dtype_policy, name=f"conv_{index}")
+            conv2d(filters, 3, activation="relu" if plain else None, initializer=initializer,
+                   weight_decay=weight_decay, dtype=self.dtype_policy, name=f"conv_{index}")
             for index in range(num_convs)
         ]
+        self.norms = [] if plain else [InstanceNormalization(dtype=self.dtype_policy, name=f"norm_{index}")
+                                       for index in range(num_convs)]
 
     def build(self, input_shape):
         for conv in self.convs:
             conv.build(input_shape)
             input_shape = (*input_shape[:-1], self.filters)
+        for norm in self.norms:
+            norm.build(input_shape)
 
     def call(self, inputs):
-        for conv in self.convs:
+        for index, conv in enumerate(self.convs):
             inputs = conv(inputs)
+            if self.norms:
+                inputs = tf.nn.relu(self.norms[index](inputs))
         return inputs
 
 

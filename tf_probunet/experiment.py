@@ -14,8 +14,9 @@ FILE_NAME = "experiment.json"
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 SCHEDULES = ("piecewise", "cosine")
 INJECTIONS = ("end", "start")
-_EVERY = ("num_classes", "image_channels", "channels", "num_convs", "combiner_channels", "upsampling", "initializer",
-          "image_mean", "image_stddev", "weight_decay", "class_weights", "seed")
+NORMALIZATIONS = ("none", "instance")
+_EVERY = ("num_classes", "image_channels", "channels", "num_convs", "combiner_channels", "upsampling",
+          "normalization", "initializer", "image_mean", "image_stddev", "weight_decay", "class_weights", "seed")
 _LATENT = ("latent_dim", "segmentation_encoding", "log_sigma_clip", "beta", "beta_warmup_steps",
            "num_posterior_samples", "topk_fraction", "geco_kappa", "geco_decay", "geco_rate")
 # Models by name, and the fields that are arguments of each; a table, so that flags are known without TensorFlow.
@@ -57,6 +58,7 @@ class Experiment:
     combiner_channels: tuple[int, ...] = (32, 32)
     segmentation_encoding: str = "foreground"
     upsampling: str = "bilinear"
+    normalization: str = "none"
     initializer: str = "orthogonal"
     log_sigma_clip: float | None = None
     image_mean: float = 0.0
@@ -117,7 +119,8 @@ class Experiment:
             object.__setattr__(self, field.name, _convert(field.name, getattr(self, field.name), hints[field.name]))
         if self.model not in MODEL_FIELDS:
             raise ValueError(unknown("model", self.model, MODEL_FIELDS))
-        for field, allowed in (("precision", PRECISIONS), ("schedule", SCHEDULES), ("latent_injection", INJECTIONS)):
+        for field, allowed in (("precision", PRECISIONS), ("schedule", SCHEDULES), ("latent_injection", INJECTIONS),
+                               ("normalization", NORMALIZATIONS)):
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} must be one of {', '.join(allowed)}. Received: {getattr(self, field)!r}.")
         if len(self.schedule_boundaries) != len(self.schedule_values):

@@ -11,7 +11,8 @@ class Encoder(keras.layers.Layer):
 
     Args:
         channels: filters of the block at each resolution, finest first.
-        num_convs: convolutions in a block.
+        num_convs, normalization: see `tf_probunet.blocks.ConvBlock`. The first block is not normalized: that would
+            take away what is the same at every pixel, as latents are that come in here.
         initializer, weight_decay: see `tf_probunet.blocks.conv2d`.
 
     Call arguments:
@@ -22,12 +23,14 @@ class Encoder(keras.layers.Layer):
         list of activations, finest first: [B, H / 2^i, W / 2^i, channels[i]].
     """
 
-    def __init__(self, channels, *, num_convs=3, initializer="orthogonal", weight_decay=0.0, **kwargs):
+    def __init__(self, channels, *, num_convs=3, normalization="none", initializer="orthogonal", weight_decay=0.0,
+                 **kwargs):
         super().__init__(**kwargs)
         self.channels = tuple(channels)
         self.blocks = [
-            ConvBlock(filters, num_convs=num_convs, initializer=initializer, weight_decay=weight_decay,
-                      dtype=self.dtype_policy, name=f"block_{index}")
+            ConvBlock(filters, num_convs=num_convs, normalization=normalization if index else "none",
+                      initializer=initializer, weight_decay=weight_decay, dtype=self.dtype_policy,
+                      name=f"block_{index}")
             for index, filters in enumerate(self.channels)
         ]
         self.downsample = Downsample(dtype=self.dtype_policy, name="downsample")
@@ -51,7 +54,7 @@ class UNet(keras.layers.Layer):
 
     Args:
         channels: filters at each resolution, finest first; the decoder mirrors them.
-        num_convs: convolutions in a block.
+        num_convs, normalization: see `tf_probunet.blocks.ConvBlock`.
         upsampling: see `tf_probunet.blocks.Upsample`.
         initializer, weight_decay: see `tf_probunet.blocks.conv2d`.
 
@@ -68,12 +71,12 @@ class UNet(keras.layers.Layer):
         TensorShape([2, 32, 64, 8])
     """
 
-    def __init__(self, channels, *, num_convs=3, upsampling="bilinear", initializer="orthogonal",
+    def __init__(self, channels, *, num_convs=3, upsampling="bilinear", normalization="none", initializer="orthogonal",
                  weight_decay=0.0, **kwargs):
         super().__init__(**kwargs)
         self.channels = tuple(channels)
-        options = dict(num_convs=num_convs, initializer=initializer, weight_decay=weight_decay,
-                       dtype=self.dtype_policy)
+        options = dict(num_convs=num_convs, normalization=normalization, initializer=initializer,
+                       weight_decay=weight_decay, dtype=self.dtype_policy)
         self.encoder = Encoder(self.channels, name="encoder", **options)
         self.upsample = Upsample(upsampling, dtype=self.dtype_policy, name="upsample")
         self.decoder_blocks = [

@@ -17,9 +17,19 @@ SOFTWARE_GPU = Path("/usr/lib/chromium/vk_swiftshader_icd.json")  # of Debian's 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """A version of a model whose samples differ, trained on nothing, for images of 32x32."""
+    return _export_tiny(tmp_path_factory.mktemp("saved_models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def normalized(tmp_path_factory):
+    """The same with instance normalization."""
+    return _export_tiny(tmp_path_factory.mktemp("saved_models") / "normalized", normalization="instance")
+
+
+def _export_tiny(folder, **arguments):
     keras.utils.set_random_seed(0)
     model = ProbabilisticUNet(num_classes=2, image_channels=1, channels=(4, 8), latent_dim=3, combiner_channels=(8, 8),
-                              initializer="he_normal")
+                              initializer="he_normal", **arguments)
     model.build()
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:
@@ -27,7 +37,6 @@ def exported(tmp_path_factory):
     images = rng.random((2, 32, 32, 1), np.float32)
     logits = model.sample(images, num_samples=8).numpy()
     model.combiner.logits.bias.assign_sub([0.0, np.median(logits[..., 1] - logits[..., 0])])
-    folder = tmp_path_factory.mktemp("saved_models") / "tiny"
     return ExportedModel(export(model, folder, facts={"experiment": {"crop_size": [32, 32]}}, check_size=(32, 32)))
 
 

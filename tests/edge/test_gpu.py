@@ -42,6 +42,11 @@ def test_trunks_run_on_the_gpu_alone(exported, tmp_path, software_gpu, precision
     assert check(convert_trunk(exported, SIZE, precision), tmp_path)["difference"] < 1e-3
 
 
+def test_a_normalized_trunk_runs_on_the_gpu_alone(normalized, tmp_path, software_gpu):
+    """Keras's own layer, with groups, is refused there for its tensors of five dimensions."""
+    assert check(convert_trunk(normalized, SIZE, "float32"), tmp_path)["difference"] < 1e-3
+
+
 def five_dimensions(model):
     """The combiner as it is exported for servers."""
     def combiner(features, latents):

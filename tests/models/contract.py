@@ -154,6 +154,17 @@ class SegmenterContract:
             np.testing.assert_allclose(terms[1]["cross_entropy"], factor * terms[0]["cross_entropy"], rtol=1e-5)
         assert doubled.get_config()["class_weights"] == (2.0, 2.0)
 
+    def test_normalization_is_trained_and_kept_with_the_weights(self, tmp_path):
+        model = self.compiled(channels=(4, 8), normalization="instance")
+        model.fit(*toy(8), verbose=0)
+        trained = [variable for variable in model.trainable_variables if "/norm_" in variable.path]
+        assert trained and all(np.any(variable != variable.path.endswith("scale")) for variable in trained)  # 1s and 0s
+        model.save_weights(tmp_path / "model.weights.h5")
+        again = self.make(channels=(4, 8), normalization="instance")
+        again.build()
+        again.load_weights(tmp_path / "model.weights.h5")
+        assert_same_weights(model, again)
+
     def test_labels_of_ignored_pixels_have_no_part_in_the_loss(self):
         model = self.compiled(weight_decay=0.0)
         images, segmentations = toy(4)

@@ -28,7 +28,7 @@ class DeterministicUNet(Segmenter):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         options = self.part_options
-        self.unet = UNet(self.channels, num_convs=self.num_convs, upsampling=self.upsampling, name="unet", **options)
+        self.unet = UNet(name="unet", **self.unet_options)
         self.head = Head(self.num_classes, self.combiner_channels, name="head", **options)
 
     def build(self, input_shape=None):

@@ -38,7 +38,7 @@ class LatentSegmenter(EvidenceSegmenter):
         self._posterior_channels += self.image_channels if posterior_sees_image else 0
 
         options = self.part_options
-        self.unet = UNet(self.channels, num_convs=self.num_convs, upsampling=self.upsampling, name="unet", **options)
+        self.unet = UNet(name="unet", **self.unet_options)
         gaussian_net = dict(latent_dim=self.latent_dim, channels=self.channels, num_convs=self.num_convs,
                             log_sigma_clip=log_sigma_clip, **options)
         self.prior_net = None if fixed_prior else AxisAlignedGaussian(name="prior_net", **gaussian_net)

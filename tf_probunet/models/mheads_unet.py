@@ -39,7 +39,7 @@ class MHeadsUNet(Segmenter):
         self.num_heads = num_heads
         self.head_epsilon = head_epsilon
         options = self.part_options
-        self.unet = UNet(self.channels, num_convs=self.num_convs, upsampling=self.upsampling, name="unet", **options)
+        self.unet = UNet(name="unet", **self.unet_options)
         self.heads = [
             Head(self.num_classes, self.combiner_channels, name=f"head_{index}", **options)
             for index in range(num_heads)

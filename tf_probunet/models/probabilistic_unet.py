@@ -28,8 +28,8 @@ class ProbabilisticUNet(LatentSegmenter):
             the U-Net's input, whose features the 1x1 convolutions of f_comb then read without latents.
         **kwargs: arguments of every `EvidenceSegmenter`: beta_warmup_steps, num_posterior_samples, topk_fraction,
             geco_kappa, geco_decay, geco_rate; and of every `tf_probunet.models.Segmenter`: num_classes,
-            image_channels, channels, num_convs, combiner_channels, upsampling, initializer, image_mean, image_stddev,
-            weight_decay, class_weights, ignore_label, seed.
+            image_channels, channels, num_convs, combiner_channels, upsampling, normalization, initializer,
+            image_mean, image_stddev, weight_decay, class_weights, ignore_label, seed.
 
     Example:
         >>> import numpy as np

@@ -20,6 +20,9 @@ class Segmenter(Learner):
         num_convs: 3x3 convolutions in a block.
         combiner_channels: filters of the hidden 1x1 convolutions between features and logits.
         upsampling: "bilinear" or "bilinear_aligned".
+        normalization: in the U-Net's blocks but the first, "none" as in the paper or "instance"
+            (`tf_probunet.normalization.InstanceNormalization`). The nets of prior and posterior have none: it would
+            take away the means that they pool.
         initializer: of all kernels, "orthogonal" or "he_normal".
         image_mean, image_stddev: the nets see (image - image_mean) / image_stddev. All-positive images of low contrast
             let the prior net forget its input early in training; the published configurations leave this alone.
@@ -43,6 +46,7 @@ class Segmenter(Learner):
         num_convs=3,
         combiner_channels=(32, 32),
         upsampling="bilinear",
+        normalization="none",
         initializer="orthogonal",
         image_mean=0.0,
         image_stddev=1.0,
@@ -70,6 +74,7 @@ class Segmenter(Learner):
         self.num_convs = num_convs
         self.combiner_channels = tuple(combiner_channels)
         self.upsampling = upsampling
+        self.normalization = normalization
         self.initializer = initializer
         self.image_mean = image_mean
         self.image_stddev = image_stddev
@@ -102,6 +107,12 @@ class Segmenter(Learner):
         return dict(ignore_label=self.ignore_label, class_weights=() if step is None else self.class_weights)
 
     @property
+    def unet_options(self) -> dict:
+        """Arguments of the U-Net."""
+        return dict(channels=self.channels, num_convs=self.num_convs, upsampling=self.upsampling,
+                    normalization=self.normalization, **self.part_options)
+
+    @property
     def part_options(self) -> dict:
         """Arguments that all parts of the model share."""
         return dict(initializer=self.initializer, weight_decay=self.weight_decay, dtype=self.dtype_policy)
@@ -115,6 +126,7 @@ class Segmenter(Learner):
             "num_convs": self.num_convs,
             "combiner_channels": self.combiner_channels,
             "upsampling": self.upsampling,
+            "normalization": self.normalization,
             "initializer": self.initializer,
             "image_mean": self.image_mean,
             "image_stddev": self.image_stddev,
