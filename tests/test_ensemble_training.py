@@ -1,5 +1,11 @@
 """An ensemble's run: members of their own seeds, one after the other, that survive a kill."""
 
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -125,6 +131,58 @@ class TestResume:
         assert [line for line in lines if "whole" in line] == ["member 1 of 2: whole.", "member 2 of 2: whole."]
         assert_same_weights(weights_of(run), before)
         assert read_history(run / "history.csv") == [pytest.approx(row, rel=1e-5) for row in history]
+
+
+class TestShared:
+    """Several processes, one run folder."""
+
+    @pytest.mark.parametrize("killed", [False, True])
+    def test_each_trains_what_no_other_does(self, unbroken, tiny_info, tmp_path, killed):
+        run, lines = tmp_path / "run", []
+        code = (  # stops in its first member, until it is told to go on
+            "import json, sys\n"
+            "from tf_probunet import callbacks\n"
+            "from tf_probunet.data.dataset import load_info\n"
+            "from tf_probunet.experiment import Experiment\n"
+            "from tf_probunet.training import train\n"
+            "def report(line):\n"
+            "    print(line, flush=True)\n"
+            "    if 'member 1 of 2: epoch 1' in line: sys.stdin.readline()\n"
+            "experiment = Experiment().replace(**json.loads(sys.argv[1]))\n"
+            "train(experiment, load_info(sys.argv[2]), sys.argv[3], report=report)\n"
+        )
+        fields = json.dumps(dataclasses.asdict(TINY))
+
+        def report(line):
+            lines.append(line)
+            if line.startswith("Waiting for"):
+                if killed:
+                    other.send_signal(signal.SIGKILL)
+                else:
+                    print("go on", file=other.stdin, flush=True)
+
+        with subprocess.Popen([sys.executable, "-c", code, fields, tiny_info.folder, run], text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            told = []
+            for line in other.stdout:
+                told.append(line)
+                if "member 1 of 2: epoch 1" in line:
+                    break
+            model = train(TINY, tiny_info, run, resume=True, report=report)
+            told += other.stdout
+        assert lines.count("Waiting for member 1 of 2, which another process is training.") == 1
+        epochs = [line[:22] for line in lines if "epoch" in line]
+        first, second = ([f"member {member} of 2: epoch {epoch}" for epoch in (1, 2)] for member in (1, 2))
+        if killed:
+            assert other.returncode == -signal.SIGKILL and epochs[:2] == second
+            assert set(epochs[2:]) <= set(first) and epochs[2:]
+        else:
+            assert other.returncode == 0 and epochs == second
+            assert [line[:22] for line in told if "epoch" in line] == first
+            assert "member 2 of 2: whole.\n" in told and "member 1 of 2: whole." in lines
+        assert_same_weights([weight.numpy() for weight in model.weights], weights_of(unbroken[0], BEST_WEIGHTS))
+        for name in (BEST_WEIGHTS, LAST_WEIGHTS):
+            assert_same_weights(weights_of(run, name), weights_of(unbroken[0], name))
 
 
 class TestRefused:

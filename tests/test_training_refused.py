@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_probunet.alone import alone
 from tf_probunet.checkpoints import Checkpoints
 from tf_probunet.data.dataset import load_info
 from tf_probunet.experiment import Experiment
@@ -22,6 +23,25 @@ class TestRefused:
         with pytest.raises(FileExistsError, match="already exists. Use --resume to go on with it, or choose another"):
             train(TINY, tiny_info, unbroken[0], report=quiet)
         assert_same_weights(weights_of(unbroken[0]), before)
+
+    def test_two_processes_never_train_in_one_folder(self, unbroken, tiny_info, tmp_path):
+        run = tmp_path / "run"
+        shutil.copytree(unbroken[0], run)
+        (run / LAST_WEIGHTS).unlink()  # it has something to do
+        with alone(run), pytest.raises(BlockingIOError, match=f"Another process is training in {run}. Wait for it"):
+            train(TINY, tiny_info, run, resume=True, report=quiet)
+        assert not (run / LAST_WEIGHTS).exists()
+        train(TINY, tiny_info, run, resume=True, report=quiet)
+        assert_same_weights(weights_of(run), weights_of(unbroken[0]))
+
+    def test_what_a_kill_left_before_the_run_began_is_no_run(self, unbroken, tiny_info, tmp_path):
+        run = tmp_path / "run"
+        run.mkdir()
+        for name in ("data.json", ".data.json.partial-999999999", ".experiment.json.partial-999999999", ".lock"):
+            (run / name).write_text("{")
+        train(TINY, tiny_info, run, report=quiet)
+        assert_same_weights(weights_of(run), weights_of(unbroken[0]))
+        assert not list(run.glob(".*partial*"))
 
     @pytest.mark.parametrize("changes, message", [
         ({"num_classes": 3}, "experiment has num_classes 3, the dataset .* has 2. Set --num_classes 2"),

@@ -1,8 +1,11 @@
-"""Trains the members of an ensemble one after the other, each as a run of its own, and puts them together."""
+"""Trains the members of an ensemble, each as a run of its own, and puts them together.
+
+One process trains them one after the other. Several, of the same experiment and run folder, share them: each takes the
+next member that no other is training, and when all are there, each returns the whole ensemble.
+"""
 
 import gc
 import os
-import shutil
 from pathlib import Path
 
 from tf_probunet import callbacks
@@ -10,8 +13,8 @@ from tf_probunet.build import build_model
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage
 from tf_probunet.devices import find_devices
-from tf_probunet.experiment import FILE_NAME, Experiment
-from tf_probunet.run_folder import BEST_WEIGHTS, IF_STARTED, LAST_WEIGHTS, open_run, settled
+from tf_probunet.experiment import Experiment
+from tf_probunet.run_folder import BEST_WEIGHTS, IF_STARTED, LAST_WEIGHTS, open_run, settled, training_in
 from tf_probunet.staging import disk_errors
 from tf_probunet.training import check_data, train
 
@@ -46,14 +49,24 @@ def train_members(experiment: Experiment, data: DatasetInfo, run: str | os.PathL
     report = devices.reporter(report)
     data = data.with_window(experiment.window)
     check_data(experiment, data)
-    devices.from_chief(lambda: open_run(settled(experiment, run), data, run, resume))
+
+    def begin():
+        with training_in(run, wait=True):  # another process may be putting the ensemble together
+            return open_run(settled(experiment, run), data, run, resume)
+
+    devices.from_chief(begin)
     experiment = settled(experiment, run)
     member = build_model(member_experiment(experiment, 0))
     report(f"{experiment.name}: {experiment.num_members} members of {member.count_params():,} parameters, trained one "
            f"after the other for {experiment.steps} steps each.")
-    for index in range(experiment.num_members):
-        _train_member(experiment, index, data, run, devices, report)
-        gc.collect()  # of one member's graphs and records before the next makes its own
+    missing = list(range(experiment.num_members))
+    while missing:
+        taken = [index for index in missing if not _train_member(experiment, index, data, run, devices, report)]
+        if taken == missing:
+            report(f"Waiting for {_name(experiment, taken[0])}, which another process is training.")
+            with training_in(member_folder(run, taken[0]), wait=True):
+                pass  # it is whole now, or was stopped and is to be gone on with
+        missing = taken
     devices.from_chief(lambda: _assemble(experiment, data, run, report))
     model = build_model(experiment)
     model.compile()
@@ -61,22 +74,33 @@ def train_members(experiment: Experiment, data: DatasetInfo, run: str | os.PathL
     return model
 
 
+def _name(experiment, index):
+    return f"member {index + 1} of {experiment.num_members}"
+
+
 def _train_member(experiment, index, data, run, devices, report):
+    """Trains a member, if it is not whole; False if another process is at it."""
     part, folder = member_experiment(experiment, index), member_folder(run, index)
-    where = f"member {index + 1} of {experiment.num_members}"
-
-    def is_whole():
-        if not (folder / FILE_NAME).is_file():
-            shutil.rmtree(folder, ignore_errors=True)  # killed before it began
-        return (folder / LAST_WEIGHTS).is_file() and not Experiment.load(folder).differences(part)
-
-    if devices.from_chief(is_whole):
+    where = _name(experiment, index)
+    if devices.from_chief(lambda: (folder / LAST_WEIGHTS).is_file() and not Experiment.load(folder).differences(part)):
         report(f"{where}: whole.")
-        return
-    train(part, data, folder, resume=IF_STARTED, devices=devices, report=lambda line: report(f"{where}: {line}"))
+        return True
+    try:
+        train(part, data, folder, resume=IF_STARTED, devices=devices, report=lambda line: report(f"{where}: {line}"))
+    except BlockingIOError:
+        if devices.num_processes > 1:  # the chief alone knows of it
+            raise
+        return False
+    gc.collect()  # of this member's graphs and records before the next makes its own
+    return True
 
 
 def _assemble(experiment, data, run, report):
+    with training_in(run, wait=True):
+        _put_together(experiment, data, run, report)
+
+
+def _put_together(experiment, data, run, report):
     model = build_model(experiment)
     model.compile()
     _load_members(model, run, LAST_WEIGHTS)

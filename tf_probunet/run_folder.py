@@ -1,11 +1,13 @@
 """A run folder: how it begins, what must not change when a run goes on, and the model that it holds."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import zlib
 from pathlib import Path
 
+from tf_probunet.alone import LOCK_FILE, alone
 from tf_probunet.build import build_model
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.models import Segmenter
@@ -29,6 +31,27 @@ def settled(experiment: Experiment, run: Path) -> Experiment:
                               resolve_precision(experiment.precision))
 
 
+@contextlib.contextmanager
+def training_in(run: Path, *, wait=False):
+    """Holds a run folder, made if it is not there: two processes that train in one would spoil it.
+
+    Args:
+        wait: for the process that trains there; else its being there is an error.
+    Raises:
+        BlockingIOError: another process trains there.
+    """
+    made = not run.exists()
+    run.mkdir(parents=True, exist_ok=True)
+    busy = f"Another process is training in {run}. Wait for it, or stop it first, or choose another --run"
+    try:
+        with alone(run, None if wait else busy):
+            yield
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # it holds a run
+                run.rmdir()  # what was refused leaves no folder
+
+
 def open_run(experiment, data, run, resume) -> bool:
     """Makes the run folder, or checks the one that is there to be resumed; whether it was resumed."""
     started = (run / FILE_NAME).is_file()
@@ -45,7 +68,7 @@ def open_run(experiment, data, run, resume) -> bool:
         _check_same_data(data, run)
         if before != experiment:
             experiment.save(run)
-    elif run.exists() and any(path.name != DATA_FACTS for path in run.iterdir()):  # that alone: killed as it began
+    elif started or run.exists() and not all(_of_a_beginning(path.name) for path in run.iterdir()):
         raise FileExistsError(f"{run} already exists. Use --resume to go on with it, or choose another --run.")
     else:
         run.mkdir(parents=True, exist_ok=True)
@@ -53,6 +76,11 @@ def open_run(experiment, data, run, resume) -> bool:
             json.dump(data.facts(), file, indent=1)
         experiment.save(run)  # last: a run exists once this file does
     return bool(resume)
+
+
+def _of_a_beginning(name):
+    """Whether a file in a run folder is of a run that was killed as it began, before its experiment was saved."""
+    return name in (DATA_FACTS, LOCK_FILE) or ".partial-" in name
 
 
 def fingerprint(experiment, data, run) -> int:

@@ -1,5 +1,6 @@
 """Trains an experiment through `model.fit` into a run folder that survives a kill."""
 
+import contextlib
 import math
 import os
 from pathlib import Path
@@ -23,6 +24,7 @@ from tf_probunet.run_folder import (
     noted_retries,
     open_run,
     settled,
+    training_in,
 )
 from tf_probunet.staging import disk_errors
 
@@ -37,7 +39,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
           report=print):
     """Trains a model; everything that it makes is in the run folder.
 
-    The members of an ensemble are trained one after the other (`tf_probunet.ensemble_training`).
+    An ensemble's members are trained one after the other, or by several processes (`tf_probunet.ensemble_training`).
 
     Args:
         experiment: what to train.
@@ -52,6 +54,7 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
         where several trained it, without their optimizer's state.
     Raises:
         FileExistsError: the run folder is there and `resume` is off.
+        BlockingIOError: another process trains in that folder.
         ValueError: the experiment does not fit the data or the devices, or differs from the run's.
         FloatingPointError: the loss became NaN or infinite.
         ConnectionError: another process of this training is gone.
@@ -66,8 +69,10 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
     check_data(experiment, data)
     for _, count in experiment.crops:
         devices.check_batch(count)
-    with devices.explain_loss():
-        return _train(experiment, data, Path(run), resume, devices, report)
+    with devices.explain_loss(), contextlib.ExitStack() as held:
+        run = Path(run)
+        devices.from_chief(lambda: held.enter_context(training_in(run)))
+        return _train(experiment, data, run, resume, devices, report)
 
 
 def _train(experiment, data, run, resume, devices, report):

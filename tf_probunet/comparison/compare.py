@@ -8,7 +8,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import gc
 import os
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from tf_probunet.alone import alone
 from tf_probunet.callbacks import read_history
 from tf_probunet.checksums import sha256_of
 from tf_probunet.comparison.entries import Plan
@@ -69,7 +69,8 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
     chosen = _chosen(plan, planned, only)
     data.split(settings.split)  # or what is missing would be found out after the first training
     output.mkdir(parents=True, exist_ok=True)
-    with _alone(output), _many_models():
+    busy = f"Another process is at work on the comparison {output}. Wait for it, or stop it first"
+    with alone(output, busy), _many_models():
         actions = {}
         for run in planned:
             actions[run.name] = needed(run, data, output / RECORDS / run.name, runs / run.name, settings)
@@ -112,22 +113,6 @@ def _chosen(plan, planned, only):
         if name not in known:
             raise ValueError(unknown("entry or run", name, known))
     return [run for run in planned if not only or run.entry in only or run.name in only]
-
-
-@contextlib.contextmanager
-def _alone(output):
-    """Two processes would train into one run folder; the lock goes with its process, however that ends."""
-    descriptor = os.open(output, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                error.errno, f"Another process is at work on the comparison {output}. Wait for it, or stop it first"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

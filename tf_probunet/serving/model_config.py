@@ -7,7 +7,6 @@ deleting old ones.
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from tf_probunet.alone import alone
 from tf_probunet.staging import replace_file
 
 NAME = "models.config"
@@ -48,15 +48,11 @@ def labels_of(config: ModelServerConfig, model: str) -> dict[str, int]:
 def changing(saved_models: str | os.PathLike) -> Iterator[ModelServerConfig]:
     """The configuration, to be changed within the block and then written whole; other processes wait meanwhile."""
     saved_models = Path(saved_models)
-    descriptor = os.open(saved_models, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with alone(saved_models):
         config = read_config(saved_models)
         yield config
         with replace_file(saved_models / NAME) as file:
             file.write(text_format.MessageToString(config))
-    finally:
-        os.close(descriptor)
 
 
 def set_label(config: ModelServerConfig, model: str, label: str, version: int, base_path: str | None = None) -> None:
