@@ -1,10 +1,8 @@
 """A comparison from its plan to its records: what is kept, what goes on after a kill, what is refused."""
 
 import dataclasses
-import fcntl
 import json
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -192,19 +190,13 @@ class TestGoingOn:
         assert lines[1].endswith(f"at step {step} of 4.")
         assert_same_records(folder, tiny_comparison[0], SOLO_RUN)
 
-    def test_a_kill_before_the_run_was_more_than_the_facts_of_its_data(self, tiny_info, tmp_path, monkeypatch):
+    def test_a_kill_before_the_run_was_more_than_the_facts_of_its_data(self, tiny_comparison, tiny_info, tmp_path):
         run = tmp_path / "out" / "runs" / SOLO_RUN
         run.mkdir(parents=True)
-        (run / "data.json").write_text("{}")
-        (run / ".experiment.json.partial-1").write_text("{")
-
-        def begin(experiment, data, folder, resume, report):
-            assert not resume and not list(folder.iterdir())
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(module, "train", begin)
-        with pytest.raises(KeyboardInterrupt):
-            compare(parse_plan(SOLO), tiny_info, tmp_path / "out", report=quiet)
+        (run / "data.json").write_text("{")
+        (run / ".experiment.json.partial-999999999").write_text("{")
+        compare(parse_plan(SOLO), tiny_info, tmp_path / "out", load_comparison(tiny_comparison[0])[1], report=quiet)
+        assert_same_records(tmp_path / "out", tiny_comparison[0], SOLO_RUN)
 
     def test_an_interrupt_while_evaluating_trains_nothing_again(self, copied, tiny_comparison, tiny_plan, tiny_info,
                                                                 tiny_settings, monkeypatch):
@@ -251,6 +243,51 @@ class TestGoingOn:
         no_training(monkeypatch)
         compare(parse_plan(content), tiny_info, copied, tiny_settings, report=quiet)
         assert load_comparison(copied)[0].entries[1].label == "Many heads"
+
+
+class TestShared:
+    """Several processes, one comparison."""
+
+    @pytest.mark.parametrize("killed", [False, True])
+    def test_each_takes_what_no_other_has_in_hand(self, copied, tiny_comparison, tiny_plan, tiny_info, tiny_settings,
+                                                  killed):
+        shutil.rmtree(copied / "runs" / "two-seed0")
+        for name in ("two-seed0", "heads-4-seed0"):
+            shutil.rmtree(copied / "records" / name)
+        code = (  # trains one run, in which it stops until it is told to go on
+            "import json, sys\n"
+            "from tf_probunet.comparison.compare import compare\n"
+            "from tf_probunet.comparison.state import load_comparison\n"
+            "from tf_probunet.data.dataset import load_info\n"
+            "def report(line):\n"
+            "    print(line, flush=True)\n"
+            "    if line.startswith('epoch 1'): sys.stdin.readline()\n"
+            "plan, settings = load_comparison(sys.argv[1])[:2]\n"
+            "compare(plan, load_info(sys.argv[2]), sys.argv[1], settings, only=['two'], report=report)\n"
+        )
+        lines, told = [], []
+
+        def report(line):
+            lines.append(line)
+            if line.startswith("Waiting for"):
+                other.kill() if killed else print("go on", file=other.stdin, flush=True)
+
+        with subprocess.Popen([sys.executable, "-c", code, copied, tiny_info.folder], text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            for line in other.stdout:
+                told.append(line)
+                if line.startswith("epoch 1"):
+                    break
+            compare(tiny_plan, tiny_info, copied, tiny_settings, report=report)
+            told += other.stdout
+        assert other.returncode == (-signal.SIGKILL if killed else 0)
+        assert "two-seed0: another process has it in hand." in lines
+        assert lines.count("Waiting for two-seed0, which another process has in hand.") >= 1
+        assert any(line.startswith("epoch") for line in lines) == killed
+        recorded = [line[:9] for line in (*lines, *told) if ": energy distance" in line and line.startswith("two")]
+        assert recorded == ["two-seed0"]  # by one of them
+        for name in ("two-seed0", "heads-4-seed0"):
+            assert_same_records(copied, tiny_comparison[0], name)
 
 
 class TestStale:
@@ -317,16 +354,6 @@ class TestRefused:
         with pytest.raises(ValueError, match="No split 'test'.*It has: train, val"):
             compare(tiny_plan, tiny_info, tmp_path / "out", Settings(split="test"))
         assert not (tmp_path / "out").exists()
-
-    def test_a_second_process(self, copied, tiny_plan, tiny_info, tiny_settings):
-        descriptor = os.open(copied, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        try:
-            with pytest.raises(BlockingIOError, match="Another process is at work on the comparison"):
-                compare(tiny_plan, tiny_info, copied, tiny_settings, report=quiet)
-        finally:
-            os.close(descriptor)
-        compare(tiny_plan, tiny_info, copied, tiny_settings, report=quiet)
 
     def test_what_is_no_comparison(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="Not a comparison.*Begin one with probunet compare --plan"):

@@ -24,11 +24,13 @@ flags.DEFINE_string("runs", None, "folder for the run folders; OUTPUT/runs if no
 flags.DEFINE_boolean("page_only", False, "draw the page again from the records in OUTPUT, nothing else",
                      flag_values=FLAGS)
 REQUIRED = ("output",)
-EPILOGUE = "What was begun goes on: the same command after a kill, in as many sittings as it takes."
+EPILOGUE = ("What was begun goes on: the same command after a kill, in as many sittings as it takes. Given several times at "
+            "once, the processes share the runs.")
 
 
 def main(values, _):
     from tf_probunet import plots
+    from tf_probunet.alone import alone
     from tf_probunet.comparison.compare import compare
     from tf_probunet.comparison.page import NothingToShow, write_page
     from tf_probunet.comparison.plan import load_plan
@@ -46,7 +48,8 @@ def main(values, _):
                 settings, runs=values.runs, only=values.only, command=_command(values), report=common.report,
                 progress=lambda run: common.progress(f"{run}: images"))
     try:
-        write_page(values.output, common.report)
+        with alone(values.output):  # other processes of the same comparison come before or after
+            write_page(values.output, common.report)
     except NothingToShow as error:
         if values.page_only:
             raise

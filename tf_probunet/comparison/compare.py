@@ -1,5 +1,7 @@
 """Trains and evaluates whatever a comparison lacks, one run at a time, and goes on after any interruption.
 
+Several processes of the same command share the runs: each takes the next that no other has in hand.
+
     OUTPUT/plan.json     the plan, resolved, and how runs are evaluated
     OUTPUT/runs/NAME     a run folder each, as `tf_probunet.training.train` makes it; may be removed once recorded
     OUTPUT/records/NAME  what `tf_probunet.comparison.records` keeps of it
@@ -30,11 +32,10 @@ from tf_probunet.comparison.records import (
     write_arrays,
     write_record,
 )
-from tf_probunet.comparison.state import Settings, is_finished, needed, save_comparison, settings_of
+from tf_probunet.comparison.state import ANEW, DONE, Settings, is_finished, needed, save_comparison, settings_of
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.evaluation import evaluate
-from tf_probunet.experiment import FILE_NAME
-from tf_probunet.run_folder import BEST_WEIGHTS, DATA_FACTS, load_run
+from tf_probunet.run_folder import BEST_WEIGHTS, IF_STARTED, load_run, training_in
 from tf_probunet.suggest import unknown
 from tf_probunet.training import train
 
@@ -46,7 +47,8 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
     """Brings a comparison to its end: trains, evaluates and records every run of the plan that lacks it.
 
     A run is done when its record is there and fits plan, data and settings; its weights may then be gone. What was
-    begun goes on from its last epoch. Nothing is trained before all that is there has been found to fit.
+    begun goes on from its last epoch. Nothing is trained before all that is there has been found to fit. Runs that other
+    processes have in hand are waited for, at the end, or gone on with where those were stopped.
 
     Args:
         plan: models to be compared.
@@ -61,7 +63,6 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
     Raises:
         ValueError: a run or record that is there was made by another plan, from other data or with other settings and
             cannot be made anew; `only` names what is not in the plan.
-        BlockingIOError: another process is at work on this comparison.
         FloatingPointError: a loss became NaN or infinite; raised when all other runs are done.
     """
     output, runs = Path(output), Path(runs or Path(output) / RUNS)
@@ -69,42 +70,60 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
     chosen = _chosen(plan, planned, only)
     data.split(settings.split)  # or what is missing would be found out after the first training
     output.mkdir(parents=True, exist_ok=True)
-    busy = f"Another process is at work on the comparison {output}. Wait for it, or stop it first"
-    with alone(output, busy), _many_models():
-        actions = {}
-        for run in planned:
-            actions[run.name] = needed(run, data, output / RECORDS / run.name, runs / run.name, settings)
-        left_out = [run.name for run in planned if run not in chosen and actions[run.name].startswith("evaluate anew")]
-        if left_out:
-            raise ValueError(
-                f"The record of {left_out[0]} is stale ({actions[left_out[0]]}), but --only leaves it out. Leave out "
-                "--only, or give the settings that it was made with."
-            )
-        _save_cases(plan, data, output / RECORDS / CASES, settings)
-        save_comparison(plan, settings, command, output)
-        failed = {}
-        for number, run in enumerate(planned, 1):
-            if run not in chosen:
-                continue
-            report(f"Run {number} of {len(planned)}: {run.name}: {actions[run.name]}.")
-            if actions[run.name] == "done":
-                continue
-            if not is_finished(runs / run.name):
+    with _many_models():
+        with alone(output):  # others that begin, or write the page, come before or after
+            actions = {}
+            for run in planned:
+                actions[run.name] = needed(run, data, output / RECORDS / run.name, runs / run.name, settings)
+            left_out = [run.name for run in planned if run not in chosen and actions[run.name].startswith(ANEW)]
+            if left_out:
+                raise ValueError(
+                    f"The record of {left_out[0]} is stale ({actions[left_out[0]]}), but --only leaves it out. Leave "
+                    "out --only, or give the settings that it was made with."
+                )
+            _save_cases(plan, data, output / RECORDS / CASES, settings)
+            save_comparison(plan, settings, command, output)
+        missing, failed = chosen, {}
+        while missing:
+            taken = []
+            for run in missing:
+                record, folder = output / RECORDS / run.name, runs / run.name
+                action = needed(run, data, record, folder, settings)  # others may have done it meanwhile
+                report(f"Run {planned.index(run) + 1} of {len(planned)}: {run.name}: {action}.")
+                if action == DONE:
+                    continue
                 try:
-                    _train(run, data, runs / run.name, report)
+                    _bring_to_its_end(run, data, record, folder, settings, report, progress(run.name))
+                except BlockingIOError:
+                    report(f"{run.name}: another process has it in hand.")
+                    taken.append(run)
                 except FloatingPointError as error:  # the other runs' hours are not to be lost for it
                     report(f"{run.name} failed: {error}")
                     failed[run.name] = error
-                    continue
-            record = _evaluate(run, data, runs / run.name, settings, progress(run.name))
-            write_record(output / RECORDS / run.name, record)
-            value = record.evaluation.energy_distance[run.num_samples].mean()
-            report(f"{run.name}: energy distance {value:.4f} at {run.num_samples} samples.")
+            if taken == missing:
+                report(f"Waiting for {taken[0].name}, which another process has in hand.")
+                with training_in(runs / taken[0].name, wait=True):
+                    pass  # it is trained or done now, or was stopped and is to be gone on with
+            missing = taken
         if failed:
             raise FloatingPointError(
                 f"The training of {', '.join(failed)} failed; all else is done. First: {next(iter(failed.values()))} A "
                 "remedy for one is a remedy for all models: --set FIELD=VALUE, into another --output."
             )
+
+
+def _bring_to_its_end(run, data, record, folder, settings, report, progress):
+    """Trains, evaluates and records a run; a `BlockingIOError` says that another process has it in hand."""
+    if not is_finished(folder):
+        _fresh()
+        train(run.experiment, data, folder, resume=IF_STARTED, report=report)
+    with training_in(folder):
+        if needed(run, data, record, folder, settings) == DONE:
+            return
+        made = _evaluate(run, data, folder, settings, progress)
+        write_record(record, made)
+    value = made.evaluation.energy_distance[run.num_samples].mean()
+    report(f"{run.name}: energy distance {value:.4f} at {run.num_samples} samples.")
 
 
 def _chosen(plan, planned, only):
@@ -128,16 +147,6 @@ def _many_models():
         yield
     finally:
         logger.removeFilter(known)
-
-
-def _train(run, data, folder, report):
-    _fresh()
-    started = (folder / FILE_NAME).is_file()
-    if folder.is_dir() and not started:  # killed before the run was more than the facts of its data
-        for path in folder.iterdir():
-            if path.name == DATA_FACTS or ".partial-" in path.name:
-                path.unlink()
-    train(run.experiment, data, folder, resume=started, report=report)
 
 
 def _evaluate(run, data, folder, settings, progress) -> Record:

@@ -14,6 +14,7 @@ from tf_probunet.run_folder import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS
 from tf_probunet.staging import replace_file
 
 PLAN = "plan.json"
+DONE, ANEW = "done", "evaluate anew"  # of a run; see `needed`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def load_comparison(output: str | os.PathLike) -> tuple[Plan, Settings, str]:
 
 
 def needed(run: PlannedRun, data, record, folder, settings: Settings) -> str:
-    """What is to be done for a run, in words: "done" where that is nothing.
+    """What is to be done for a run, in words: `DONE` where that is nothing, from `ANEW` on where the record is stale.
 
     Args:
         run: of the plan.
@@ -95,7 +96,7 @@ def needed(run: PlannedRun, data, record, folder, settings: Settings) -> str:
             f"{record} was evaluated with other settings: {'; '.join(reasons)}; and its weights are not in {folder}. "
             "Give the settings that it was made with, bring the run folder back, or remove the record to train it anew."
         )
-    return f"evaluate anew: {'; '.join(reasons)}" if reasons else "done"
+    return f"{ANEW}: {'; '.join(reasons)}" if reasons else DONE
 
 
 def _check_data(path, found, data, run):
