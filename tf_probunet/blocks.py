@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_probunet.experiment import NORMALIZATIONS
-from tf_probunet.normalization import InstanceNormalization
+from tf_probunet.normalization import LAYERS
 
 UPSAMPLINGS = ("bilinear", "bilinear_aligned")
 INITIALIZERS = ("orthogonal", "he_normal")
@@ -78,8 +78,8 @@ class ConvBlock(keras.layers.Layer):
     Args:
         filters: output channels of each convolution.
         num_convs: convolutions in the block; 3 in the paper (appendix H.1).
-        normalization: between convolution and ReLU, "none" as in the paper, or "instance"
-            (`tf_probunet.normalization.InstanceNormalization`).
+        normalization: between convolution and ReLU, "none" as in the paper, or "instance" or "filter_response"
+            (`tf_probunet.normalization`).
         initializer, weight_decay: see `conv2d`.
 
     Call arguments:
@@ -105,7 +105,7 @@ class ConvBlock(keras.layers.Layer):
                    weight_decay=weight_decay, dtype=self.dtype_policy, name=f"conv_{index}")
             for index in range(num_convs)
         ]
-        self.norms = [] if plain else [InstanceNormalization(dtype=self.dtype_policy, name=f"norm_{index}")
+        self.norms = [] if plain else [LAYERS[normalization](dtype=self.dtype_policy, name=f"norm_{index}")
                                        for index in range(num_convs)]
 
     def build(self, input_shape):

@@ -14,7 +14,7 @@ FILE_NAME = "experiment.json"
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 SCHEDULES = ("piecewise", "cosine")
 INJECTIONS = ("end", "start")
-NORMALIZATIONS = ("none", "instance")
+NORMALIZATIONS = ("none", "instance", "filter_response")
 _EVERY = ("num_classes", "image_channels", "channels", "num_convs", "combiner_channels", "upsampling",
           "normalization", "initializer", "image_mean", "image_stddev", "weight_decay", "class_weights", "seed")
 _LATENT = ("latent_dim", "segmentation_encoding", "log_sigma_clip", "beta", "beta_warmup_steps",

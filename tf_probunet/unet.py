@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_probunet.blocks import ConvBlock, Downsample, Upsample
+from tf_probunet.normalization import where_constants_matter
 
 
 class Encoder(keras.layers.Layer):
@@ -11,8 +12,8 @@ class Encoder(keras.layers.Layer):
 
     Args:
         channels: filters of the block at each resolution, finest first.
-        num_convs, normalization: see `tf_probunet.blocks.ConvBlock`. The first block is not normalized: that would
-            take away what is the same at every pixel, as latents are that come in here.
+        num_convs, normalization: see `tf_probunet.blocks.ConvBlock`. The first block has none that would take away what
+            is the same at every pixel, as latents are that come in here.
         initializer, weight_decay: see `tf_probunet.blocks.conv2d`.
 
     Call arguments:
@@ -28,7 +29,8 @@ class Encoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.channels = tuple(channels)
         self.blocks = [
-            ConvBlock(filters, num_convs=num_convs, normalization=normalization if index else "none",
+            ConvBlock(filters, num_convs=num_convs,
+                      normalization=normalization if index else where_constants_matter(normalization),
                       initializer=initializer, weight_decay=weight_decay, dtype=self.dtype_policy,
                       name=f"block_{index}")
             for index, filters in enumerate(self.channels)

@@ -20,10 +20,10 @@ def exported(tmp_path_factory):
     return _export_tiny(tmp_path_factory.mktemp("saved_models") / "tiny")
 
 
-@pytest.fixture(scope="session")
-def normalized(tmp_path_factory):
-    """The same with instance normalization."""
-    return _export_tiny(tmp_path_factory.mktemp("saved_models") / "normalized", normalization="instance")
+@pytest.fixture(scope="session", params=["instance", "filter_response"])
+def normalized(tmp_path_factory, request):
+    """The same with normalization."""
+    return _export_tiny(tmp_path_factory.mktemp("saved_models") / "normalized", normalization=request.param)
 
 
 def _export_tiny(folder, **arguments):

@@ -154,13 +154,14 @@ class SegmenterContract:
             np.testing.assert_allclose(terms[1]["cross_entropy"], factor * terms[0]["cross_entropy"], rtol=1e-5)
         assert doubled.get_config()["class_weights"] == (2.0, 2.0)
 
-    def test_normalization_is_trained_and_kept_with_the_weights(self, tmp_path):
-        model = self.compiled(channels=(4, 8), normalization="instance")
+    @pytest.mark.parametrize("name", ["instance", "filter_response"])
+    def test_normalization_is_trained_and_kept_with_the_weights(self, tmp_path, name):
+        model = self.compiled(channels=(4, 8), normalization=name)
         model.fit(*toy(8), verbose=0)
         trained = [variable for variable in model.trainable_variables if "/norm_" in variable.path]
         assert trained and all(np.any(variable != variable.path.endswith("scale")) for variable in trained)  # 1s and 0s
         model.save_weights(tmp_path / "model.weights.h5")
-        again = self.make(channels=(4, 8), normalization="instance")
+        again = self.make(channels=(4, 8), normalization=name)
         again.build()
         again.load_weights(tmp_path / "model.weights.h5")
         assert_same_weights(model, again)

@@ -20,9 +20,8 @@ class Segmenter(Learner):
         num_convs: 3x3 convolutions in a block.
         combiner_channels: filters of the hidden 1x1 convolutions between features and logits.
         upsampling: "bilinear" or "bilinear_aligned".
-        normalization: in the U-Net's blocks but the first, "none" as in the paper or "instance"
-            (`tf_probunet.normalization.InstanceNormalization`). The nets of prior and posterior have none: it would
-            take away the means that they pool.
+        normalization: of the U-Net, "none" as in the paper, "filter_response" or, but for the first block, "instance"
+            (`tf_probunet.normalization`). The nets of prior and posterior have none, for they pool means.
         initializer: of all kernels, "orthogonal" or "he_normal".
         image_mean, image_stddev: the nets see (image - image_mean) / image_stddev. All-positive images of low contrast
             let the prior net forget its input early in training; the published configurations leave this alone.
