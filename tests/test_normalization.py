@@ -8,7 +8,12 @@ import tensorflow as tf
 from tf_probunet.blocks import ConvBlock
 from tf_probunet.experiment import NORMALIZATIONS
 from tf_probunet.models import DeterministicUNet, ProbabilisticUNet
-from tf_probunet.normalization import LAYERS, FilterResponseNormalization, InstanceNormalization, where_constants_matter
+from tf_probunet.normalization import (
+    LAYERS,
+    FilterResponseNormalization,
+    InstanceNormalization,
+    where_constants_matter,
+)
 
 
 def images(*shape, seed=0):
@@ -116,7 +121,7 @@ class TestBlock:
         np.testing.assert_allclose(block(inputs), expected, rtol=1e-3, atol=1e-3)
 
     def test_an_unknown_one_is_refused(self):
-        with pytest.raises(ValueError, match="Unknown normalization 'batch'. Expected one of none, instance, filter_response"):
+        with pytest.raises(ValueError, match="normalization 'batch'. Expected one of none, instance, filter_response"):
             ConvBlock(4, normalization="batch")
 
 

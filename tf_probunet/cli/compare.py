@@ -24,8 +24,10 @@ flags.DEFINE_string("runs", None, "folder for the run folders; OUTPUT/runs if no
 flags.DEFINE_boolean("page_only", False, "draw the page again from the records in OUTPUT, nothing else",
                      flag_values=FLAGS)
 REQUIRED = ("output",)
-EPILOGUE = ("What was begun goes on: the same command after a kill, in as many sittings as it takes. Given several times at "
-            "once, the processes share the runs.")
+EPILOGUE = (
+    "What was begun goes on: the same command after a kill, in as many sittings as it takes.\n"
+    "Given several times at once, the processes share the runs."
+)
 
 
 def main(values, _):

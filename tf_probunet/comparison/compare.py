@@ -47,8 +47,8 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
     """Brings a comparison to its end: trains, evaluates and records every run of the plan that lacks it.
 
     A run is done when its record is there and fits plan, data and settings; its weights may then be gone. What was
-    begun goes on from its last epoch. Nothing is trained before all that is there has been found to fit. Runs that other
-    processes have in hand are waited for, at the end, or gone on with where those were stopped.
+    begun goes on from its last epoch. Nothing is trained before all that is there has been found to fit. Runs that
+    other processes have in hand are waited for, at the end, or gone on with where those were stopped.
 
     Args:
         plan: models to be compared.
