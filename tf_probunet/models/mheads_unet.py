@@ -75,16 +75,19 @@ class MHeadsUNet(Segmenter):
 
     def hypotheses(self, images):
         """Logits [B, num_heads, H, W, K] of every head."""
+        return tf.stack(self._logits(images), axis=1)
+
+    def _logits(self, images):
+        """A list of each head's [B, H, W, K]."""
         self.build()
         features = self.unet(self.standardize(images))
-        return tf.stack([head(features) for head in self.heads], axis=1)
+        return [head(features) for head in self.heads]
 
     def objective(self, images, segmentations, noise=None, sample_weight=None, step=None):
         """Each image's cross-entropies, its best head's weighing 1 - epsilon and the others' epsilon together."""
-        logits = self.hypotheses(images)
         cross_entropies = tf.stack([
-            masked_cross_entropy(segmentations, head, **self.cross_entropy_options(step))
-            for head in tf.unstack(logits, axis=1)
+            masked_cross_entropy(segmentations, logits, **self.cross_entropy_options(step))
+            for logits in self._logits(images)  # a tensor of them all would be many times the U-Net's activations
         ], axis=1)  # [B, heads]
         cross_entropy = weighted_mean(tf.reduce_sum(self.head_weights(cross_entropies) * cross_entropies, axis=1),
                                       sample_weight)
