@@ -63,11 +63,10 @@ class InstanceNormalization(_Normalization):
 class FilterResponseNormalization(_Normalization):
     """Each channel of each image to mean square 1 over its pixels, then a scale and an offset to be learned.
 
-    From Singh and Krishnan 2020 (arXiv 1911.09737). No mean is subtracted: a channel that is the same at every pixel
-    stays what it was but for its size, so latents at the start get through, and poolings over the image have something
-    to read. Their thresholded linear unit is a ReLU here: the offset before and the next convolution's bias after it do
-    the same but at the image's edge. An image's result does not depend on the others of its batch, and training and use
-    do the same.
+    From Singh and Krishnan 2020 (arXiv 1911.09737). No mean is subtracted: what is the same at every pixel stays there,
+    but for its size. Their thresholded linear unit is a ReLU here: the offset before and the next convolution's bias
+    after it do the same but at the image's edge. An image's result does not depend on the others of its batch, and
+    training and use do the same.
 
     Args:
         epsilon: added to the mean square.
