@@ -14,7 +14,7 @@ from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.data.reading import evaluation_dataset, explain_damage
 from tf_probunet.devices import find_devices
 from tf_probunet.experiment import Experiment
-from tf_probunet.run_folder import BEST_WEIGHTS, IF_STARTED, LAST_WEIGHTS, open_run, settled, training_in
+from tf_probunet.run_folder import BEST_WEIGHTS, IF_STARTED, LAST_WEIGHTS, open_run, settled, share, training_in
 from tf_probunet.staging import disk_errors
 from tf_probunet.training import check_data, train
 
@@ -59,14 +59,12 @@ def train_members(experiment: Experiment, data: DatasetInfo, run: str | os.PathL
     member = build_model(member_experiment(experiment, 0))
     report(f"{experiment.name}: {experiment.num_members} members of {member.count_params():,} parameters, trained one "
            f"after the other for {experiment.steps} steps each.")
-    missing = list(range(experiment.num_members))
-    while missing:
-        taken = [index for index in missing if not _train_member(experiment, index, data, run, devices, report)]
-        if taken == missing:
-            report(f"Waiting for {_name(experiment, taken[0])}, which another process is training.")
-            with training_in(member_folder(run, taken[0]), wait=True):
-                pass  # it is whole now, or was stopped and is to be gone on with
-        missing = taken
+    share(
+        range(experiment.num_members),
+        lambda index: _train_member(experiment, index, data, run, devices, report),
+        lambda index: member_folder(run, index),
+        lambda index: report(f"Waiting for {_name(experiment, index)}, which another process is training."),
+    )
     devices.from_chief(lambda: _assemble(experiment, data, run, report))
     model = build_model(experiment)
     model.compile()

@@ -52,6 +52,28 @@ def training_in(run: Path, *, wait=False):
                 run.rmdir()  # what was refused leaves no folder
 
 
+def share(items, attempt, folder, waiting):
+    """Brings items to their end that other processes may have in hand, each a run folder.
+
+    Those are passed over, tried again once the others are done, and at last waited for: then they are whole, or were
+    stopped and are to be gone on with.
+
+    Args:
+        items: in the order in which they are attempted.
+        attempt: a function of an item; False if another process has it in hand.
+        folder: a function of an item, its run folder.
+        waiting: called with the item that is waited for.
+    """
+    missing = list(items)
+    while missing:
+        taken = [item for item in missing if not attempt(item)]
+        if taken == missing:
+            waiting(taken[0])
+            with training_in(folder(taken[0]), wait=True):
+                pass
+        missing = taken
+
+
 def open_run(experiment, data, run, resume) -> bool:
     """Makes the run folder, or checks the one that is there to be resumed; whether it was resumed."""
     started = (run / FILE_NAME).is_file()

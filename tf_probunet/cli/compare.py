@@ -32,11 +32,10 @@ EPILOGUE = (
 
 def main(values, _):
     from tf_probunet import plots
-    from tf_probunet.alone import alone
     from tf_probunet.comparison.compare import compare
     from tf_probunet.comparison.page import NothingToShow, write_page
     from tf_probunet.comparison.plan import load_plan
-    from tf_probunet.comparison.state import Settings, load_comparison
+    from tf_probunet.comparison.state import Settings
     from tf_probunet.data.dataset import load_info
 
     plots.require()  # before hours of training
@@ -50,9 +49,7 @@ def main(values, _):
                 settings, runs=values.runs, only=values.only, command=_command(values), report=common.report,
                 progress=lambda run: common.progress(f"{run}: images"))
     try:
-        load_comparison(values.output)  # or says that it is none
-        with alone(values.output):  # other processes of the same comparison come before or after
-            write_page(values.output, common.report)
+        write_page(values.output, common.report)
     except NothingToShow as error:
         if values.page_only:
             raise

@@ -35,7 +35,7 @@ from tf_probunet.comparison.records import (
 from tf_probunet.comparison.state import ANEW, DONE, Settings, is_finished, needed, save_comparison, settings_of
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.evaluation import evaluate
-from tf_probunet.run_folder import BEST_WEIGHTS, IF_STARTED, load_run, training_in
+from tf_probunet.run_folder import BEST_WEIGHTS, IF_STARTED, load_run, share, training_in
 from tf_probunet.suggest import unknown
 from tf_probunet.training import train
 
@@ -83,28 +83,25 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
                 )
             _save_cases(plan, data, output / RECORDS / CASES, settings)
             save_comparison(plan, settings, command, output)
-        missing, failed = chosen, {}
-        while missing:
-            taken = []
-            for run in missing:
-                record, folder = output / RECORDS / run.name, runs / run.name
-                action = needed(run, data, record, folder, settings)  # others may have done it meanwhile
-                report(f"Run {planned.index(run) + 1} of {len(planned)}: {run.name}: {action}.")
-                if action == DONE:
-                    continue
-                try:
+        failed = {}
+
+        def attempt(run):
+            record, folder = output / RECORDS / run.name, runs / run.name
+            action = needed(run, data, record, folder, settings)  # others may have done it meanwhile
+            report(f"Run {planned.index(run) + 1} of {len(planned)}: {run.name}: {action}.")
+            try:
+                if action != DONE:
                     _bring_to_its_end(run, data, record, folder, settings, report, progress(run.name))
-                except BlockingIOError:
-                    report(f"{run.name}: another process has it in hand.")
-                    taken.append(run)
-                except FloatingPointError as error:  # the other runs' hours are not to be lost for it
-                    report(f"{run.name} failed: {error}")
-                    failed[run.name] = error
-            if taken == missing:
-                report(f"Waiting for {taken[0].name}, which another process has in hand.")
-                with training_in(runs / taken[0].name, wait=True):
-                    pass  # it is trained or done now, or was stopped and is to be gone on with
-            missing = taken
+            except BlockingIOError:
+                report(f"{run.name}: another process has it in hand.")
+                return False
+            except FloatingPointError as error:  # the other runs' hours are not to be lost for it
+                report(f"{run.name} failed: {error}")
+                failed[run.name] = error
+            return True
+
+        share(chosen, attempt, lambda run: runs / run.name,
+              lambda run: report(f"Waiting for {run.name}, which another process has in hand."))
         if failed:
             raise FloatingPointError(
                 f"The training of {', '.join(failed)} failed; all else is done. First: {next(iter(failed.values()))} A "

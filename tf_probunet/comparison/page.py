@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from tf_probunet.alone import alone
 from tf_probunet.comparison import text
 from tf_probunet.comparison.compare import RECORDS
 from tf_probunet.comparison.figures import draw_figures
@@ -35,7 +36,12 @@ def write_page(output: str | os.PathLike, report=print) -> Path:
         ImportError: matplotlib is missing.
     """
     output = Path(output)
-    plan, settings, command = load_comparison(output)
+    comparison = load_comparison(output)
+    with alone(output):  # other processes of the same comparison come before or after
+        return _write_page(output, *comparison, report)
+
+
+def _write_page(output, plan, settings, command, report):
     records = {}
     for run in plan.runs():
         folder = output / RECORDS / run.name

@@ -7,7 +7,6 @@ after a kill finds the parts that are whole and makes the others; the shards are
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tf_probunet.alone import LOCK_FILE, alone
 from tf_probunet.checksums import sha256_of
 from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.data.format_checks import check_record
@@ -121,18 +121,13 @@ def parts_folder(output: Path) -> Iterator[Path]:
     folder = output.parent / f".{output.name}.parts"
     with disk_errors(folder, KEPT):
         folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of when this process ends, however it ends
-        except OSError as error:
-            raise OSError(
-                f"Another process is preparing {output}. Wait for it, or stop it and run the command again: what it "
-                "has finished is kept."
-            ) from error
+    refusal = (f"Another process is preparing {output}. Wait for it, or stop it and run the command again: what it has "
+               "finished is kept.")
+    with alone(folder, refusal):
         try:
             yield folder
         finally:
-            if [path.name for path in folder.glob("*")] == ["lock"]:  # nothing was begun
+            if all(path.name == LOCK_FILE for path in folder.glob("*")):  # nothing was begun
                 remove_parts(folder)
 
 
