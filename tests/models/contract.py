@@ -207,6 +207,14 @@ class SegmenterContract:
         assert all(np.isfinite(values).all() for values in history.values()) and history["gradient_norm"][0] > 0
         assert len(model.train_on_batch(images, segmentations)) == len(names)
 
+    def test_a_training_step_is_traced_once(self, monkeypatch):
+        """TensorFlow traces a graph that makes variables twice; the optimizer's are there before."""
+        model = self.compiled()
+        traced, step = [], model.loss_and_gradients
+        monkeypatch.setattr(model, "loss_and_gradients", lambda *inputs: traced.append(1) or step(*inputs))
+        model.fit(*toy(8), batch_size=4, epochs=2, verbose=0)
+        assert len(traced) == 1
+
     def test_a_batch_in_parts_is_the_same_step(self):
         images, segmentations = toy(8, ignore=True)
         found = []

@@ -79,7 +79,6 @@ class Learner(keras.Model):
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         if self.distribute_strategy.num_replicas_in_sync > 1:
             take_summed_gradients(self.optimizer)
-            self.optimizer.build(self.trainable_variables)  # here: a step on several replicas cannot make variables
 
     def compile_from_config(self, config):
         """Compiles a loaded model as the saved one was, which Keras leaves to models with a `compile` of their own."""
@@ -91,9 +90,12 @@ class Learner(keras.Model):
         where Keras 3.15 fails (keras issue 20585); `fit` has no public way around it."""
 
     def make_train_function(self, force=False):
-        """As Keras does, but for several machines, where it fails to average what a step returns (the same issue). That
-        is the same on all replicas already, so the first one's is taken."""
+        """As Keras does, after the optimizer has its variables, and for several machines, where Keras fails to average
+        what a step returns (the same issue). That is the same on all replicas already, so the first one's is taken."""
         strategy = self.distribute_strategy
+        if not self.optimizer.built:
+            with strategy.scope():  # not in the step: its graph would be traced twice, and on replicas not at all
+                self.optimizer.build(self.trainable_variables)
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             return super().make_train_function(force)
         if self.train_function is None or force:
