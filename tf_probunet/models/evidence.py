@@ -74,7 +74,7 @@ class EvidenceSegmenter(Segmenter):
         """
         self.build()
         features, prior_mean, prior_stddev = self.trunk(images)
-        mean, stddev = self._posterior(images, segmentations)
+        mean, stddev = self._posterior_parameters(images, segmentations)
         posterior, prior = gaussian(mean, stddev), gaussian(prior_mean, prior_stddev)
         kl = weighted_mean(tfp.distributions.kl_divergence(posterior, prior), sample_weight)  # analytic
 

@@ -175,6 +175,14 @@ class LatentSegmenter(EvidenceSegmenter):
         shape = (tf.shape(standard)[0], self.latent_dim)
         return tf.zeros(shape, self.variable_dtype), tf.ones(shape, self.variable_dtype)
 
+    def _posterior_parameters(self, images, segmentations):
+        """Mean and stddev of the posterior, [B, N] each: in a training step this, because XLA takes the weights that a
+        `tf.function` within another reads for constants, and would compile the step anew each time."""
+        standard = self.standardize(images)
+        channels = encode_segmentation(segmentations, self.num_classes, self.segmentation_encoding,
+                                       self.ignore_label, standard.dtype)
+        return self.posterior_net(tf.concat([standard, channels], axis=-1) if self.posterior_sees_image else channels)
+
     def _decode(self, features, latents):
         """Logits [B, M, H, W, K] of latents [B, M, N]."""
         if self.latent_injection == "end":
@@ -210,7 +218,4 @@ class LatentSegmenter(EvidenceSegmenter):
 
     @tf.function(reduce_retracing=True)
     def _posterior(self, images, segmentations):
-        standard = self.standardize(images)
-        channels = encode_segmentation(segmentations, self.num_classes, self.segmentation_encoding,
-                                       self.ignore_label, standard.dtype)
-        return self.posterior_net(tf.concat([standard, channels], axis=-1) if self.posterior_sees_image else channels)
+        return self._posterior_parameters(images, segmentations)
