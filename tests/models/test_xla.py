@@ -28,7 +28,8 @@ def test_the_step_is_the_same(precision, tolerance):
             np.testing.assert_allclose(by_xla[name], value, rtol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("fields", [dict(model=name) for name in MODELS] + [dict(latent_injection="start")],
+@pytest.mark.parametrize("fields", [*(dict(model=name) for name in MODELS), dict(latent_injection="start"),
+                                    dict(precision="mixed_bfloat16")],
                          ids=lambda fields: next(iter(fields.values())))
 def test_every_model_learns_and_is_compiled_once(fields):
     """Weights that XLA takes for constants would have each step compiled anew, which takes seconds instead of
