@@ -216,15 +216,43 @@ class TestHistory:
         assert self.history(tmp_path / "history.csv").best("val_energy_distance") is None
 
 
+class TestDrawing:
+    def run(self, epoch_seconds, drawing_seconds, num_epochs):
+        """The epochs that were drawn, and the share of the time it took."""
+        clock, drawn = [100.0], []
+
+        class Slow(callbacks.Drawing):
+            def draw(self, epoch, logs):
+                clock[0] += drawing_seconds
+                drawn.append(epoch)
+
+        callback = Slow(num_epochs, clock=lambda: clock[0])
+        for epoch in range(num_epochs):
+            clock[0] += epoch_seconds
+            callback.on_epoch_end(epoch, {})
+        return drawn, len(drawn) * drawing_seconds / (clock[0] - 100)
+
+    def test_of_long_epochs_each_is_drawn(self):
+        assert self.run(epoch_seconds=60, drawing_seconds=1.5, num_epochs=5)[0] == [0, 1, 2, 3, 4]
+
+    @pytest.mark.parametrize("epoch_seconds", [0.5, 3, 17])
+    def test_of_short_ones_as_many_as_a_twentieth_of_the_time_allows(self, epoch_seconds):
+        drawn, share = self.run(epoch_seconds, drawing_seconds=1.5, num_epochs=1000)
+        assert 0.03 < share < 0.052 and drawn[-1] == 999
+
+    def test_of_a_run_of_moments_the_end(self):
+        assert self.run(epoch_seconds=0.1, drawing_seconds=0.7, num_epochs=4)[0] == [3]
+
+
 class TestWall:
-    def test_is_drawn_each_epoch_and_kept_for_tensorboard(self, tmp_path):
+    def test_is_kept_for_tensorboard_each_time(self, tmp_path):
         pytest.importorskip("matplotlib")
         model, _ = trained("adam", steps=1)
-        wall = callbacks.Wall(batches(), tmp_path / "wall.png", tmp_path / "events", seed=0, num_samples=3)
+        wall = callbacks.Wall(batches(), tmp_path / "wall.png", tmp_path / "events", seed=0, num_epochs=2, num_samples=3)
         wall.set_model(model)
         for epoch in range(2):
             (tmp_path / "wall.png").unlink(missing_ok=True)
-            wall.on_epoch_end(epoch, {"val_energy_distance": 0.5})
+            wall.draw(epoch, {"val_energy_distance": 0.5})
             assert (tmp_path / "wall.png").read_bytes().startswith(b"\x89PNG")
         events = [event for path in (tmp_path / "events").iterdir()
                   for event in tf.compat.v1.train.summary_iterator(str(path)) if event.summary.value]

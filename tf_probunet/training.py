@@ -160,7 +160,7 @@ def _reports(experiment, model, plain, data, run, first_step, report):
         callbacks.Validation(validation, experiment.validation_samples, experiment.seed, data.scored_classes),
         callbacks.BestWeights(run / BEST_WEIGHTS, history.best("val_energy_distance")),
         callbacks.Wall(validation, run / "wall.png", run / "tensorboard" / "wall", experiment.seed,
-                       experiment.validation_samples),
+                       experiment.num_epochs, experiment.validation_samples),
     ]
     return [
         callbacks.Progress(experiment.steps, first_step, report),
@@ -168,7 +168,7 @@ def _reports(experiment, model, plain, data, run, first_step, report):
         history,
         callbacks.ReportEpoch(report),
         callbacks.WarnOfCollapse(report),
-        callbacks.ProgressPlot(run / "progress.png", history),
+        callbacks.ProgressPlot(run / "progress.png", history, experiment.num_epochs),
         keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
     ]
 

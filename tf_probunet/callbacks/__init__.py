@@ -1,6 +1,7 @@
 """What happens during `fit`: progress in words, validation, warnings, history, best weights."""
 
 from tf_probunet.callbacks.copies import OnCopy, copy_weights
+from tf_probunet.callbacks.drawing import Drawing
 from tf_probunet.callbacks.health import NonFiniteLoss, StopOnNonFinite, WarnOfCollapse
 from tf_probunet.callbacks.history import History, read_history, write_history
 from tf_probunet.callbacks.progress import LastStep, Progress, ProgressPlot, ReportEpoch
@@ -10,6 +11,7 @@ from tf_probunet.callbacks.weights import BestWeights, averaged_weights, save_we
 
 __all__ = [
     "BestWeights",
+    "Drawing",
     "History",
     "LastStep",
     "NonFiniteLoss",

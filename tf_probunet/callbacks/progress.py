@@ -4,6 +4,8 @@ import time
 
 import keras
 
+from tf_probunet.callbacks.drawing import Drawing
+
 
 class LastStep(keras.callbacks.Callback):
     """Ends training at a step, within an epoch where the epochs do not divide the run.
@@ -80,14 +82,20 @@ class ReportEpoch(keras.callbacks.Callback):
         )
 
 
-class ProgressPlot(keras.callbacks.Callback):
-    """Draws `progress.png` after each epoch, where matplotlib is installed."""
+class ProgressPlot(Drawing):
+    """Draws `progress.png`, where matplotlib is installed.
 
-    def __init__(self, path, history):
-        super().__init__()
+    Args:
+        path: PNG to write.
+        history: the `History` to draw.
+        num_epochs: of the run.
+    """
+
+    def __init__(self, path, history, num_epochs):
+        super().__init__(num_epochs)
         self.path, self.history = path, history
 
-    def on_epoch_end(self, epoch, logs):
+    def draw(self, epoch, logs):
         from tf_probunet import plots
 
         if plots.is_available():

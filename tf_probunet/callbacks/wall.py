@@ -1,38 +1,39 @@
-"""The same validation images every epoch, with what the model draws for them: a picture tells what no curve does."""
+"""The same validation images again and again, with what the model draws for them: a picture tells what no curve does."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_probunet import overlay, plots
+from tf_probunet.callbacks.drawing import Drawing
 from tf_probunet.callbacks.weights import averaged_weights
 
 MOST_IMAGES, MOST_SAMPLES, PANEL = 6, 8, 128
 GRADER_COLOR, SAMPLE_COLOR = "#E69F00", "#56B4E9"  # Okabe and Ito's orange and sky blue
 
 
-class Wall(keras.callbacks.Callback):
-    """Draws `wall.png` after each epoch and, for TensorBoard's slider, the same as an image summary.
+class Wall(Drawing):
+    """Draws `wall.png` after epochs and, for TensorBoard's slider, the same as an image summary.
 
     A row an image: what graders drew, samples, and the mean probability of any foreground class. Images are spread
     evenly over those validation images on which some grader drew something. Does nothing where matplotlib is missing.
 
     Args:
         dataset: batches as `tf_probunet.data.reading.evaluation_dataset` gives them.
-        path: PNG to write, anew each epoch.
+        path: PNG to write, anew each time.
         tensorboard: folder for the summaries.
-        seed: of the samples; the same every epoch.
+        seed: of the samples; the same every time.
+        num_epochs: of the run.
         num_samples: drawn an image.
     """
 
-    def __init__(self, dataset, path, tensorboard, seed, num_samples=MOST_SAMPLES):
-        super().__init__()
+    def __init__(self, dataset, path, tensorboard, seed, num_epochs, num_samples=MOST_SAMPLES):
+        super().__init__(num_epochs)
         self.dataset, self.path, self.seed = dataset, path, seed
         self.num_samples = min(num_samples, MOST_SAMPLES)
         self.cases = None
         self.writer = tf.summary.create_file_writer(str(tensorboard)) if plots.is_available() else None
 
-    def on_epoch_end(self, epoch, logs):
+    def draw(self, epoch, logs):
         if self.writer is None:
             return
         if self.cases is None:
