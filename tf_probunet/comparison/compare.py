@@ -32,7 +32,16 @@ from tf_probunet.comparison.records import (
     write_arrays,
     write_record,
 )
-from tf_probunet.comparison.state import ANEW, DONE, Settings, is_finished, needed, save_comparison, settings_of
+from tf_probunet.comparison.state import (
+    ANEW,
+    DONE,
+    Settings,
+    is_finished,
+    needed,
+    save_comparison,
+    settings_of,
+    with_one_precision,
+)
 from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.evaluation import evaluate
 from tf_probunet.run_folder import BEST_WEIGHTS, IF_STARTED, load_run, share, training_in
@@ -66,12 +75,14 @@ def compare(plan: Plan, data: DatasetInfo, output: str | os.PathLike, settings=S
         FloatingPointError: a loss became NaN or infinite; raised when all other runs are done.
     """
     output, runs = Path(output), Path(runs or Path(output) / RUNS)
-    planned = plan.runs()
-    chosen = _chosen(plan, planned, only)
+    _check_names(plan, only)
     data.split(settings.split)  # or what is missing would be found out after the first training
     output.mkdir(parents=True, exist_ok=True)
     with _many_models():
         with alone(output):  # others that begin, or write the page, come before or after
+            plan = with_one_precision(plan, output / RECORDS, runs)
+            planned = plan.runs()
+            chosen = [run for run in planned if not only or run.entry in only or run.name in only]
             actions = {}
             for run in planned:
                 actions[run.name] = needed(run, data, output / RECORDS / run.name, runs / run.name, settings)
@@ -123,12 +134,11 @@ def _bring_to_its_end(run, data, record, folder, settings, report, progress):
     report(f"{run.name}: energy distance {value:.4f} at {run.num_samples} samples.")
 
 
-def _chosen(plan, planned, only):
-    known = [entry.name for entry in plan.entries] + [run.name for run in planned]
+def _check_names(plan, only):
+    known = [entry.name for entry in plan.entries] + [run.name for run in plan.runs()]
     for name in only:
         if name not in known:
             raise ValueError(unknown("entry or run", name, known))
-    return [run for run in planned if not only or run.entry in only or run.name in only]
 
 
 @contextlib.contextmanager

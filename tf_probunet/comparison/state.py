@@ -10,6 +10,7 @@ from tf_probunet.comparison.plan import parse_plan
 from tf_probunet.comparison.records import experiment_of, plain, read_facts
 from tf_probunet.checksums import sha256_of
 from tf_probunet.experiment import FILE_NAME, Experiment
+from tf_probunet.precision import resolve_precision
 from tf_probunet.run_folder import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS
 from tf_probunet.staging import replace_file
 
@@ -67,6 +68,31 @@ def load_comparison(output: str | os.PathLike) -> tuple[Plan, Settings, str]:
         return parse_plan(content["plan"], f"the plan in {path}"), Settings(**content["settings"]), content["command"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged or was edited ({error}). Run the comparison again with --plan.") from error
+
+
+def with_one_precision(plan: Plan, records: str | os.PathLike, runs: str | os.PathLike) -> Plan:
+    """The plan with its precision decided for all runs: by those that are there, or else by this machine.
+
+    A comparison that goes on at a machine of another kind would otherwise compare models of different precisions.
+
+    Raises:
+        ValueError: "auto" is asked for and what is there has several.
+    """
+    if plan.base.precision != "auto":
+        return plan
+    found = {}
+    for run in plan.runs():
+        facts = read_facts(Path(records) / run.name)
+        if facts is not None:
+            found[run.name] = experiment_of(facts).precision
+        elif (Path(runs) / run.name / FILE_NAME).is_file():
+            found[run.name] = Experiment.load(Path(runs) / run.name).precision
+    if len(set(found.values())) > 1:
+        raise ValueError(
+            f"Runs that are there have different precisions: {', '.join(map(' '.join, found.items()))}. Remove records "
+            "and run folders of one precision; the other is then that of all."
+        )
+    return plan.with_base(precision=resolve_precision(next(iter(found.values()), "auto")))
 
 
 def needed(run: PlannedRun, data, record, folder, settings: Settings) -> str:
