@@ -80,8 +80,21 @@ def test_resizing_keeps_small_marks_and_never_smooths():
     assert set(overlay.resize(labels, 2).ravel()) < set(range(16))
 
 
-def test_class_colours_differ_and_ignored_is_black_with_stripes():
-    assert len(np.unique(overlay.class_colors(34), axis=0)) == 34
+@pytest.mark.parametrize("number, apart", [(2, 25), (10, 18), (19, 13), (34, 9)])
+def test_class_colours_look_different_from_each_other_and_from_what_is_ignored(number, apart):
+    """By CIEDE2000, another measure than the one they are chosen by: 2.3 is just noticeable side by side."""
+    color = pytest.importorskip("skimage.color")
+    colors = np.concatenate([overlay.class_colors(number), [(0, 0, 0)]])
+    lab = color.rgb2lab(colors[None] / 255)[0]
+    distances = color.deltaE_ciede2000(lab[:, None], lab[None])
+    assert distances[~np.eye(number + 1, dtype=bool)].min() > apart
+
+
+def test_more_classes_have_the_colours_of_fewer_and_more():
+    assert (overlay.class_colors(34)[:19] == overlay.class_colors(19)).all()
+
+
+def test_ignored_is_black_with_stripes():
     drawn = overlay.draw_classes(np.array([[0, 1], [255, 255]]).repeat(16, 1), overlay.class_colors(2))
     assert set(map(tuple, drawn[1])) == {(0, 0, 0), overlay.IGNORED}
     assert (drawn[0, :16] == overlay.class_colors(2)[0]).all() and (drawn[0, 16:] == overlay.class_colors(2)[1]).all()

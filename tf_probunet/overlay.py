@@ -5,11 +5,17 @@ marked. Where outlines of several graders fall on one another, their colours tak
 another, and a line of one colour is one grader's own.
 """
 
-import colorsys
+import functools
 
 import numpy as np
 
 IGNORED = (235, 60, 60)  # stripes over pixels without a label
+BACKGROUND = (95, 95, 95)  # class 0
+# Of OKLab: from linear sRGB to the responses of the eye's three kinds of cones, and from their cube roots on.
+TO_CONES = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+                     [0.0883024619, 0.2817188376, 0.6299787005]])
+FROM_CONES = np.array([[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
+                       [0.0259040371, 0.7827717662, -0.8086757660]])
 TURN = 3  # pixels before the next grader's colour comes where outlines coincide
 
 
@@ -108,13 +114,35 @@ def hatch(rgb, mask, color=IGNORED):
     return drawn
 
 
+@functools.cache
 def class_colors(number):
-    """Colours of classes, [number, 3] uint8: dark grey for class 0, then hues far apart, light and dark in turns."""
-    colors = [(95, 95, 95)]
-    for label in range(1, number):
-        light = (1.0, 0.72, 0.88)[label % 3]
-        colors.append([round(255 * part) for part in colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.75, light)])
-    return np.array(colors[:number], np.uint8)
+    """Colours of classes, [number, 3] uint8: dark grey for class 0, then each time what is farthest from all before.
+
+    Distances are those of OKLab (Ottosson 2020), in which equal ones look about equal. Far from black and red as well,
+    in which `draw_classes` draws what is ignored. Fewer classes have the first of the colours of more.
+    """
+    levels = np.rint(np.linspace(40, 240, 14))
+    candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = _oklab(candidates)
+    clear = (points[:, 0] > 0.35) & (points[:, 0] < 0.92)  # neither nearly black nor nearly white
+    candidates, points = candidates[clear], points[clear]
+    chosen = [BACKGROUND]
+    distance = np.min([np.sum((points - _oklab(taken)) ** 2, axis=-1) for taken in ((0, 0, 0), IGNORED, BACKGROUND)],
+                      axis=0)
+    while len(chosen) < number:
+        farthest = np.argmax(distance)
+        chosen.append(candidates[farthest])
+        distance = np.minimum(distance, np.sum((points - points[farthest]) ** 2, axis=-1))
+    colors = np.array(chosen[:number], np.uint8)
+    colors.setflags(write=False)  # one array for all who ask
+    return colors
+
+
+def _oklab(rgb):
+    """sRGB of 0..255 in OKLab, both [..., 3]."""
+    rgb = np.asarray(rgb, np.float64) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return np.cbrt(linear @ TO_CONES.T) @ FROM_CONES.T
 
 
 def draw_classes(labels, colors, ignore_label=255):

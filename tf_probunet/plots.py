@@ -3,7 +3,6 @@
 Figures of comparisons are in `tf_probunet.comparison.plots`, which draws with what this file imports.
 """
 
-import colorsys
 import importlib.util
 import math
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_probunet import overlay
 from tf_probunet.staging import replace_file
 
 # Okabe and Ito's palette, told apart without colour vision.
@@ -90,7 +90,7 @@ def sample_sheet(cases, path, *, title, num_samples=8, classes=2, reference="gra
                  probability="mean probability") -> None:
     """A row for each case: image, its graders' outlines, samples, mean probability.
 
-    Of more than two classes, the segmentations are drawn in the colours of `class_colors` instead of outlines.
+    Of more than two classes, the segmentations are drawn in the colours of `overlay.class_colors` instead of outlines.
 
     Args:
         cases: dicts with image [H, W, C] float in 0..1, segmentations [R, H, W] int or None, samples [M, H, W] int,
@@ -121,7 +121,7 @@ def sample_sheet(cases, path, *, title, num_samples=8, classes=2, reference="gra
                 drawn = axis.imshow(case["probability"], vmin=0, vmax=1, cmap="magma")
                 continue
             if mask is not None and classes > 2:
-                axis.imshow(class_colors(classes)[np.asarray(mask, int)])
+                axis.imshow(overlay.draw_classes(np.asarray(mask, int), overlay.class_colors(classes)))
                 continue
             axis.imshow(shown, cmap="gray", vmin=0, vmax=1)
             if mask is not None:
@@ -130,19 +130,6 @@ def sample_sheet(cases, path, *, title, num_samples=8, classes=2, reference="gra
     figure.colorbar(drawn, ax=axes[:, -1], fraction=0.08)
     figure.suptitle(title, fontsize=10)
     _save(plt, figure, path)
-
-
-def class_colors(classes) -> np.ndarray:
-    """A colour for each label of an 8 bit class map, [256, 3] uint8: labels that are no class, as the ignored, black.
-
-    Hues go by the golden ratio of the circle, which brings every eighth label near again: those differ in tone.
-    """
-    colors = np.zeros((256, 3), np.uint8)
-    for label in range(classes):
-        saturation, value = ((0.5, 0.95), (0.95, 0.7), (0.75, 0.45))[label // 8 % 3]
-        rgb = colorsys.hsv_to_rgb(0.61803 * label % 1, saturation, value)
-        colors[label] = np.rint(255 * np.array(rgb))
-    return colors
 
 
 def _outline(axis, mask, color):
