@@ -109,6 +109,17 @@ class TestGeco:
         assert history["kl"][-1] < 0.5 * max(history["kl"])
         assert history["beta"][-1] > 100 > 1 > history["beta"][8]
 
+    def test_pixels_without_a_label_raise_no_target(self):
+        """The target is nats a pixel that counts: two images of which a quarter and nothing is labelled."""
+        model = small(geco_kappa=0.5)
+        images, segmentations = toy(2)
+        segmentations[0, :, segmentations.shape[2] // 4 :] = IGNORE
+        segmentations[1] = IGNORE
+        images, segmentations = tf.constant(images), tf.constant(segmentations)
+        terms = model.objective(images, segmentations, model.training_noise(images, 0), step=0)
+        target = 0.5 * np.sum(segmentations != IGNORE) / 2
+        assert float(terms["constraint"]) == pytest.approx(float(terms["cross_entropy"]) / target - 1, rel=1e-5)
+
     def test_its_state_is_saved_with_the_model(self, tmp_path):
         model = small(geco_kappa=0.6, topk_fraction=0.5)
         model.compile("adam")

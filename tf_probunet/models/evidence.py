@@ -86,16 +86,16 @@ class EvidenceSegmenter(Segmenter):
         if step is None:
             return {"loss": cross_entropy + self.beta * kl + decay, "cross_entropy": cross_entropy, "kl": kl}
 
-        counted, count = cross_entropy, tf.size(segmentations[0])
+        counted, counting = cross_entropy, segmentations != self.ignore_label  # of [B, H, W]: which pixels count
         if gumbel is not None:
             chosen = [stochastic_top_k(each, self.topk_fraction, gumbel) for each in pixels]
             counted = self._mean_sum([each * which for each, which in zip(pixels, chosen, strict=True)], sample_weight)
-            count = tf.reduce_sum(chosen[0]) / tf.cast(tf.shape(chosen[0])[0], tf.float32)
+            counting = chosen[0]
         terms = {"cross_entropy": cross_entropy, "kl": kl}
         if self.geco is None:
             beta = tf.cast(self.beta_at(step), kl.dtype)
             return terms | {"loss": counted + beta * kl + decay, "beta": beta}
-        target = self.geco.kappa * tf.cast(count, counted.dtype)
+        target = self.geco.kappa * self._mean_sum([tf.cast(counting, counted.dtype)], sample_weight)
         loss = self.geco.loss(counted, target, kl) + decay
         return terms | {"loss": loss, "beta": 1 / self.geco.multiplier, "constraint": (counted - target) / target}
 
