@@ -29,7 +29,7 @@ SIZE = 16
 class ReplayingSegmenter:
     """Draws the graders' own segmentations at random: the perfect sampler, recognised by the image's mean."""
 
-    num_classes, ignore_label = 2, 255
+    num_classes, ignore_label, num_hypotheses = 2, 255, None
 
     def __init__(self, answers):
         self.answers = answers  # key (rounded image mean) to [R, H, W]
@@ -89,6 +89,36 @@ def test_sixteen_samples_equal_the_plain_metric(data, perfect, result):
         samples = np.argmax(perfect.sample(batch["image"], 16, seed=(0, index)), -1)
         expected.append(energy_distance(samples, batch["segmentations"].numpy(), 2).energy_distance)
     np.testing.assert_allclose(result.energy_distance[16], np.concatenate(expected), atol=1e-12)
+
+
+class FewHypotheses(ReplayingSegmenter):
+    """An ensemble of four, whose members draw what graders of other images drew."""
+
+    num_hypotheses = 4
+
+    def sample(self, images, num_samples, seed):
+        members = np.random.default_rng(0).permutation(np.concatenate(list(self.answers.values())))[:4]
+        order = np.random.default_rng(seed).permutation(4)
+        order = np.resize(order, num_samples)  # none comes again before all were there
+        return tf.one_hot(np.broadcast_to(members[order], (len(images), num_samples, SIZE, SIZE)), 2) * 10.0
+
+
+def test_no_hypothesis_counts_twice_before_all_were_there(data, perfect):
+    """An ensemble of 4 of which 16 samples were drawn is at 4 samples what it is if 4 are asked for."""
+    model = FewHypotheses(perfect.answers)
+    many = evaluate(model, data, num_samples=16, batch_size=7)
+    for count in (4, 8):  # all, and each twice
+        asked = evaluate(model, data, num_samples=count, batch_size=7)
+        np.testing.assert_allclose(many.energy_distance[count], asked.energy_distance[count], atol=1e-12)
+        np.testing.assert_allclose(many.matched_iou[count], asked.matched_iou[count], atol=1e-12)
+    alone = np.argmax(model.sample(np.zeros((1, SIZE, SIZE, 1)), 4, 0), -1)[0]
+    expected = []
+    for batch in evaluation_dataset(data, "val", 7):
+        graders = batch["segmentations"].numpy()
+        expected.append(np.mean([
+            energy_distance(np.broadcast_to(member, (len(graders), 1, SIZE, SIZE)), graders, 2).energy_distance
+            for member in alone], axis=0))
+    np.testing.assert_allclose(many.energy_distance[1], np.concatenate(expected), atol=1e-12)
 
 
 def test_every_measure_is_that_of_its_function(data, perfect, result):
@@ -162,7 +192,7 @@ def test_summarize_in_parts_is_the_whole(monkeypatch):
 class RememberingModel:
     """A latent model whose latent is the segmentation's foreground share, and whose decoder draws so many pixels."""
 
-    num_classes, ignore_label = 2, 255
+    num_classes, ignore_label, num_hypotheses = 2, 255, None
 
     def posterior(self, images, segmentations):
         share = tf.reduce_mean(tf.cast(segmentations == 1, tf.float32), axis=(1, 2))

@@ -18,7 +18,7 @@ from tf_probunet.evaluation_measures import measure_reconstructions
 class FlippingSegmenter:
     """Knows the unflipped classes, red being class + 1, and flips them as often as they are flipped, or never."""
 
-    num_classes, ignore_label = 24, 255
+    num_classes, ignore_label, num_hypotheses = 24, 255, None
 
     def __init__(self, flips):
         self.flips = flips

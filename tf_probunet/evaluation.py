@@ -29,7 +29,8 @@ class Evaluation:
     All arrays are float64, and NaN where a figure is not defined for an image.
 
     Args:
-        energy_distance: [B] by number of samples: the mean over all subsets of so many of the samples drawn.
+        energy_distance: [B] by number of samples: the mean over all subsets of so many of the samples drawn, of which none
+            are of one hypothesis where there are enough hypotheses.
         cross, sample_diversity, grader_diversity: [B], E d(S,Y), E d(S,S') and E d(Y,Y') of all samples drawn.
         matched_iou: [B] by number of samples: Hungarian-matched IoU, the mean over groups of so many samples.
         reconstruction_iou: [B], mean over graders (with flips: over 4 modes drawn by probability) of the IoU of their
@@ -163,7 +164,9 @@ def evaluate(model: Segmenter, data: DatasetInfo, split="val", *, num_samples=16
     """Draws samples for every image of a split and compares them with its graders.
 
     For n below `num_samples` the figure is the mean over all subsets of n of the drawn samples, which is what n
-    samples give on average, with less noise than the first n.
+    samples give on average, with less noise than the first n. Of a model of H hypotheses, such as an ensemble, n
+    samples are of different ones as long as there are enough: the mean is over all subsets of n of the H. Beyond H the
+    first n samples are taken.
 
     Args:
         model: any segmenter.

@@ -44,11 +44,14 @@ def measure_batch(model, batch, logits, counts, flips, seed) -> dict:
     options = dict(num_classes=model.num_classes, classes=classes, ignore_label=model.ignore_label)
     samples, means, logarithms = summarize(logits)
 
-    distances = sample_grader, _, grader_grader = joint_distances(samples, graders, **options)
-    by_count = {
-        count: energy_distance_from_distances(*distances, num_samples=count, grader_weights=weights).energy_distance
-        for count in counts
-    }
+    distances = sample_grader, sample_sample, grader_grader = joint_distances(samples, graders, **options)
+    by_count, matched = {}, {}
+    for count in counts:
+        used = num_used(count, samples.shape[1], model.num_hypotheses)
+        by_count[count] = energy_distance_from_distances(
+            sample_grader[:, :used], sample_sample[:, :used, :used], grader_grader, num_samples=count,
+            grader_weights=weights).energy_distance
+        matched[count] = matched_iou_from_iou(1 - sample_grader[:, :used], num_samples=count, grader_weights=weights)
     whole = energy_distance_from_distances(*distances, grader_weights=weights)
     weighted = dict(ignore_label=model.ignore_label, grader_weights=weights)
     result = {
@@ -56,10 +59,7 @@ def measure_batch(model, batch, logits, counts, flips, seed) -> dict:
         "cross": whole.cross,
         "sample_diversity": whole.sample_diversity,
         "grader_diversity": whole.grader_diversity,
-        "matched_iou": {
-            count: matched_iou_from_iou(1 - sample_grader, num_samples=count, grader_weights=weights)
-            for count in counts
-        },
+        "matched_iou": matched,
         "variance_error_correlation": variance_error_correlation_from_means(means, logarithms, graders, **weighted),
         # Of two classes the foreground's probability says it all; of more, the likeliest class is asked.
         "calibration": reliability_bins(means, graders, (1,) if model.num_classes == 2 else None, **weighted),
@@ -73,6 +73,22 @@ def measure_batch(model, batch, logits, counts, flips, seed) -> dict:
     if flips:
         result |= measure_modes(samples, graders, weights, sample_grader, grader_grader, flips)
     return result
+
+
+def num_used(count, num_samples, num_hypotheses) -> int:
+    """Of how many of the first samples, `count` are to be taken in all ways, so that it is as if `count` were drawn.
+
+    Args:
+        count: at most `num_samples`.
+        num_samples: M, drawn.
+        num_hypotheses: of a model of which no hypothesis comes twice before all were there; None without limit.
+
+    Example: of 8 hypotheses 16 samples hold each twice; 4 samples hold none twice, 12 samples four of them.
+        >>> [num_used(count, 16, 8) for count in (4, 8, 12, 16)], num_used(4, 16, None)
+        ([8, 8, 12, 16], 16)
+    """
+    different = min(num_hypotheses or num_samples, num_samples)
+    return max(different, count)
 
 
 def summarize(logits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

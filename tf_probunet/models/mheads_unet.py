@@ -45,6 +45,10 @@ class MHeadsUNet(Segmenter):
             for index in range(num_heads)
         ]
 
+    @property
+    def num_hypotheses(self):
+        return self.num_heads
+
     def build(self, input_shape=None):
         if self.built:
             return

@@ -96,6 +96,12 @@ class Segmenter(Learner):
         raise NotImplementedError(f"{type(self).__name__} must implement sample().")
 
     @property
+    def num_hypotheses(self) -> int | None:
+        """How many different segmentations of an image there are; samples repeat none before all were there. None: no
+        limit, samples are drawn independently."""
+        return None
+
+    @property
     def size_multiple(self) -> int:
         """Image height and width must be multiples of this: 2 to the number of downsamplings."""
         return 2 ** (len(self.channels) - 1)

@@ -44,6 +44,10 @@ class UNetEnsemble(Segmenter):
             for index in range(num_members)
         ]
 
+    @property
+    def num_hypotheses(self):
+        return self.num_members
+
     def build(self, input_shape=None):
         if self.built:
             return
