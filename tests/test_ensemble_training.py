@@ -45,12 +45,16 @@ class TestMembers:
         for index in range(2):
             experiment = Experiment.load(member_folder(run, index))
             assert experiment == member_experiment(TINY, index)
-            assert (experiment.model, experiment.seed, experiment.steps) == ("deterministic_unet", 7 + index, 4)
+            assert (experiment.model, experiment.seed, experiment.steps) == ("deterministic_unet", 14 + index, 4)
         train(member_experiment(TINY, 1), tiny_info, tmp_path / "alone", report=quiet)
         for name in (BEST_WEIGHTS, LAST_WEIGHTS):
             assert_same_weights(weights_of(tmp_path / "alone", name), weights_of(member_folder(run, 1), name))
         assert_same_weights(weights_of(tmp_path / "alone", BEST_WEIGHTS),
                             [weight.numpy() for weight in model.members[1].weights])
+
+    def test_of_two_ensembles_none_is_the_same(self):
+        seeds = [member_experiment(TINY.replace(seed=seed), index).seed for seed in range(3) for index in range(2)]
+        assert len(set(seeds)) == 6
 
     def test_differ_in_weights_and_in_what_they_saw(self, unbroken):
         run, model, _ = unbroken

@@ -20,10 +20,13 @@ from tf_probunet.training import check_data, train
 
 
 def member_experiment(experiment: Experiment, index: int) -> Experiment:
-    """What member `index` is trained as: a plain U-Net with a seed of its own, for weights, data order and graders."""
+    """What member `index` is trained as: a plain U-Net with a seed of its own, for weights, data order and graders.
+
+    Ensembles of different seeds share none.
+    """
     return experiment.replace(
         model="deterministic_unet", name=f"{experiment.name}, member {index + 1} of {experiment.num_members}",
-        seed=experiment.seed + index, validation_samples=1,  # its samples are all alike
+        seed=experiment.seed * experiment.num_members + index, validation_samples=1,  # its samples are all alike
     )
 
 

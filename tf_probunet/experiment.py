@@ -37,10 +37,10 @@ class Experiment:
     `window` is in the dataset's units, Hounsfield units for CT: the values that the network sees as 0 and as 1; None
     takes the dataset's own. Model fields are arguments of the classes in `tf_probunet.models`: `model` says which class,
     and `MODEL_FIELDS` which fields it takes; it ignores the others. The paper's `latent_dim` and `beta` for
-    "image2image_vae" are 3 and 10. Of a "unet_ensemble", `steps` and `seed + i` are those of member i. Augmentation
-    fields are those of `tf_probunet.data.augment.Augmentation`. With several `crop_scales` each training batch draws one
-    factor on `crop_size` and has `batch_size` images or, of larger crops, as many as have no more pixels; validation has
-    `crop_size`.
+    "image2image_vae" are 3 and 10. Of a "unet_ensemble", member i has `steps`, and `seed * num_members + i` for a seed.
+    Augmentation fields are those of `tf_probunet.data.augment.Augmentation`. With several `crop_scales` each training
+    batch draws one factor on `crop_size` and has `batch_size` images or, of larger crops, as many as have no more
+    pixels; validation has `crop_size`.
 
     `precision` "auto" is mixed_bfloat16 where the processor or the GPU multiplies in it, else float32; a run keeps what
     it started with. A loss that is NaN or infinite sends a run back to its last checkpoint at half the learning rate,
