@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tf_probunet.cli import main as cli
+from tf_probunet.comparison import compare
 
 HEADS = {"name": "heads", "role": "reference", "fields": {"model": "mheads_unet"},
          "by_num_samples": {"4": {"num_heads": 4}, "16": {"num_heads": 16}}}
@@ -70,6 +71,24 @@ def test_a_run_alone_that_makes_no_row_yet_is_no_failure(capsys, plan, tiny_fold
                         "heads-16-seed0.\n")
     status, _, err = run(capsys, "--output", output, "--page_only")
     assert status == 1 and "No model of solo is recorded whole yet" in err
+
+
+def test_a_training_that_fails_keeps_the_page_of_all_others(capsys, plan, tiny_folder, tmp_path, monkeypatch):
+    failing = {"name": "failing", "role": "baseline", "fields": {"model": "dropout_unet"}}
+    plan.write_text(json.dumps(PLAN | {"entries": [*PLAN["entries"], failing]}))
+    train = compare.train
+
+    def fail(experiment, *arguments, **options):
+        if experiment.model == "dropout_unet":
+            raise FloatingPointError("Training stopped: loss is not finite.")
+        return train(experiment, *arguments, **options)
+
+    monkeypatch.setattr(compare, "train", fail)
+    status, out, err = run(capsys, "--plan", plan, "--data", tiny_folder, "--output", tmp_path / "out", "--num_cases",
+                           1, "--set", "steps=2", "--limit", 6)
+    assert status == 1 and "training of failing-seed0 failed; all else is done" in err
+    page = tmp_path / "out" / "README.md"
+    assert out.endswith(f"Page: {page}\n") and "**Not there yet:** failing-seed0." in page.read_text()
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -277,6 +277,14 @@ class TestPrecision:
         self.on_machine_of(precision, monkeypatch)
         assert self.plan([], tmp_path).base.precision == precision
 
+    def test_is_that_of_a_plan_that_another_machine_has_just_begun(self, tmp_path, monkeypatch):
+        self.on_machine_of("float32", monkeypatch)
+        begun = parse_plan(CONTENT).with_base(precision="mixed_bfloat16")
+        state.save_comparison(begun, Settings(), "", tmp_path)
+        assert self.plan([], tmp_path).base.precision == "mixed_bfloat16"
+        (tmp_path / "plan.json").write_text("{")
+        assert self.plan([], tmp_path).base.precision == "float32"
+
     def test_of_two_kinds_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match="probabilistic-seed0 float32, heads-4-seed0 mixed_bfloat16. Remove"):
             self.plan(["float32", "mixed_bfloat16"], tmp_path)

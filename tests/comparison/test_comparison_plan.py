@@ -75,6 +75,11 @@ class TestMeaning:
         assert "preset" not in written["base"]
         assert parse_plan(written).runs() == plan.runs()
 
+    def test_so_does_a_model_of_one_variant(self):
+        plan = parse_plan(changed(entries__1__by_num_samples={"16": {"num_heads": 8}}))
+        assert plan.runs()[1].experiment.num_heads == 8
+        assert parse_plan(json.loads(json.dumps(plan.to_json()))).runs() == plan.runs()
+
 
 class TestShippedPlans:
     def test_are_those_of_the_paper(self):
@@ -148,6 +153,8 @@ class TestRefused:
         ({"entries__0__seeds": [1, 1]}, "different whole numbers"),
         ({"entries__0__seeds": [True]}, "different whole numbers"),
         ({"published": "brats"}, "Unknown table of published figures 'brats'"),
+        ({"published": ["lidc"]}, "published must be text"),
+        ({"base__preset": ["demo"]}, "preset must be text"),
         ({"title": 3}, "title must be text"),
     ])
     def test_with_the_place_named(self, changes, message):

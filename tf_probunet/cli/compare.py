@@ -33,7 +33,7 @@ EPILOGUE = (
 def main(values, _):
     from tf_probunet import plots
     from tf_probunet.comparison.compare import compare
-    from tf_probunet.comparison.page import NothingToShow, write_page
+    from tf_probunet.comparison.page import write_page
     from tf_probunet.comparison.plan import load_plan
     from tf_probunet.comparison.state import Settings
     from tf_probunet.data.dataset import load_info
@@ -45,15 +45,25 @@ def main(values, _):
                 raise ValueError(f"--{name} is needed, unless --page_only draws the page of records that are there.")
         settings = Settings(split=values.split, limit=values.limit, num_cases=values.num_cases,
                             batch_size=values.batch_size, seed=values.seed)
-        compare(load_plan(values.plan).with_base(**_overrides(values.set)), load_info(values.data), values.output,
-                settings, runs=values.runs, only=values.only, command=_command(values), report=common.report,
-                progress=lambda run: common.progress(f"{run}: images"))
-    try:
-        write_page(values.output, common.report)
-    except NothingToShow as error:
-        if values.page_only:
+        plan, data = load_plan(values.plan).with_base(**_overrides(values.set)), load_info(values.data)
+        try:
+            compare(plan, data, values.output, settings, runs=values.runs, only=values.only, command=_command(values),
+                    report=common.report, progress=lambda run: common.progress(f"{run}: images"))
+        except FloatingPointError:  # of one run; all others are done
+            _write_page_so_far(values.output)
             raise
-        common.report(f"No page yet. {error}")  # --only has done what it was asked for
+        _write_page_so_far(values.output)
+    else:
+        write_page(values.output, common.report)
+
+
+def _write_page_so_far(output):
+    from tf_probunet.comparison.page import NothingToShow, write_page
+
+    try:
+        write_page(output, common.report)
+    except NothingToShow as error:  # of --only, say
+        common.report(f"No page yet. {error}")
 
 
 def _overrides(pairs):

@@ -109,7 +109,7 @@ class Plan:
                 {"name": entry.name, "label": entry.label, "role": entry.role, "fields": entry.fields,
                  "seeds": list(entry.seeds),
                  **({"by_num_samples": {str(variant): fields for variant, fields in entry.variants.items()}}
-                    if len(entry.variants) > 1 else {})}
+                    if entry.variants != {SAMPLE_COUNTS[-1]: {}} else {})}
                 for entry in self.entries
             ],
         }

@@ -79,7 +79,7 @@ def _page(plan, settings, numbers, facts, pictures, notes) -> str:
     if numbers["missing"]:
         sections.append(f"**Not there yet:** {', '.join(numbers['missing'])}.")
     sections += [
-        "## Energy distance", text.distance_table(numbers), text.distance_note(entries),
+        "## Energy distance", text.distance_table(numbers), text.distance_note(numbers),
         *_image(pictures, "distances", "Energy distances of all images"),
     ]
     if reference is not None and len(entries) > 1:

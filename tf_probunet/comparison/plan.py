@@ -82,7 +82,7 @@ def parse_plan(content, where="plan") -> Plan:
         raise ValueError(f"{where}: base must hold fields of an experiment, such as {{\"preset\": \"lidc_small\"}}. "
                          f"Received: {base!r}.")
     base = dict(base)
-    start = preset(base.pop("preset")) if "preset" in base else Experiment()
+    start = preset(_text(where, {"preset": base.pop("preset")}, "preset")) if "preset" in base else Experiment()
     for name in base:
         check_base_field(where, name)
     if not isinstance(entries, list) or not entries:
@@ -100,10 +100,10 @@ def parse_plan(content, where="plan") -> Plan:
         name=_text(where, content, "name"), title=_text(where, content, "title", content["name"]),
         about=_text(where, content, "about", ""),
         attribution=_text(where, content, "attribution", ""), base=_replace(where, start, base), entries=entries,
-        published=content.get("published"),
+        published=None if content.get("published") is None else _text(where, content, "published"),
     )
     if plan.published is not None and plan.published not in TABLES:
-        raise ValueError(f"{where}: {unknown('table of published figures', str(plan.published), TABLES)}")
+        raise ValueError(f"{where}: {unknown('table of published figures', plan.published, TABLES)}")
     for entry in entries:
         for fields in entry.variants.values():
             _replace(f"{where}: entry {entry.name}", plan.base, {**entry.fields, **fields})

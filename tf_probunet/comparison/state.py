@@ -1,5 +1,6 @@
 """Where a comparison stands: its plan and settings on disk, and what each run still needs."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -73,7 +74,8 @@ def load_comparison(output: str | os.PathLike) -> tuple[Plan, Settings, str]:
 def with_one_precision(plan: Plan, records: str | os.PathLike, runs: str | os.PathLike) -> Plan:
     """The plan with its precision decided for all runs: by those that are there, or else by this machine.
 
-    A comparison that goes on at a machine of another kind would otherwise compare models of different precisions.
+    A comparison that goes on at a machine of another kind would otherwise compare models of different precisions. Where
+    no run has begun yet, the plan that another process has just saved beside the records decides.
 
     Raises:
         ValueError: "auto" is asked for and what is there has several.
@@ -92,6 +94,8 @@ def with_one_precision(plan: Plan, records: str | os.PathLike, runs: str | os.Pa
             f"Runs that are there have different precisions: {', '.join(map(' '.join, found.items()))}. Remove records "
             "and run folders of one precision; the other is then that of all."
         )
+    with contextlib.suppress(FileNotFoundError, ValueError):  # none, or a damaged one: it is written anew
+        found.setdefault(PLAN, load_comparison(Path(records).parent)[0].base.precision)
     return plan.with_base(precision=resolve_precision(next(iter(found.values()), "auto")))
 
 

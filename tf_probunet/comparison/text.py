@@ -4,13 +4,6 @@ from tf_probunet.comparison.entries import SAMPLE_COUNTS, Plan
 from tf_probunet.comparison.tables import MEASURES, MOST
 from tf_probunet.markdown import duration, interval, number, p_text, table
 
-DISTANCE_NOTE = (
-    "Squared generalised energy distance, d = 1 - IoU: lower is better. Means over images; in brackets 95 % "
-    "intervals, a bootstrap over groups of images (patients, videos), which says nothing of how trainings differ: for "
-    "that, each seed's figure is given where there are several, and the mean is of those. At n samples every subset "
-    "of n of the samples drawn counts alike; of M-Heads, made anew for 4, 8 and 16 samples, the smallest that has n is "
-    "taken. The floor is what a perfect sampler, who draws from the graders themselves, would have on average."
-)
 MEASURE_NOTE = (
     "E d(S,Y): distance of samples from graders; E d(S,S'): of samples from each other; matched IoU: "
     "Hungarian-matched, of samples and graders; reconstruction IoU: of a grader's segmentation and its reconstruction "
@@ -20,8 +13,8 @@ MEASURE_NOTE = (
     "of all members."
 )
 MODE_NOTE = (
-    "Each sample counts for its nearest mode; of modes at equal distance, as an absent class makes them, for the "
-    "first (the published rule). TV: total variation from the nominal probabilities, and from what a perfect sampler "
+    "Each sample counts for its nearest mode; of modes at equal distance, for the first (the published rule). A class "
+    "makes such ties if the image lacks it or the sample does not show it, and then counts as unflipped. TV: total variation from the nominal probabilities, and from what a perfect sampler "
     "would have under this rule on these images. In brackets the TV that a perfect sampler has by chance, with as "
     "many samples. Split ties: counted evenly for all modes at equal distance."
 )
@@ -35,8 +28,9 @@ FLIP_NOTE = (
     "class that is not found, no flip can be."
 )
 RECOVERY_NOTE = (
-    "A segmentation goes into the posterior and its mean is decoded: in what share of those that have a flip the twin "
-    "comes back, less the share of those that do not have it (Youden's index). 1: the latents carry the flip. 0: they "
+    "A segmentation goes into the posterior and its mean is decoded. Of the reconstructions that show the class or its "
+    "twin: in what share of those that were given the flip the twin prevails, less that share of the others (Youden's "
+    "index). 1: the latents carry the flip. 0: they "
     "know nothing of it, so that no sample can either. Where all flips come back and frequencies are wrong, prior and "
     "posterior do not meet."
 )
@@ -84,9 +78,27 @@ def distance_table(numbers) -> str:
                  [*rows, floors])
 
 
-def distance_note(entries) -> str:
+def distance_note(numbers) -> str:
     """How the table's figures are made."""
-    return "\n\n".join([DISTANCE_NOTE, *[
+    entries = numbers["entries"]
+    note = "Squared generalised energy distance, d = 1 - IoU: lower is better. Means over images"
+    if numbers["num_groups"] > 1:
+        note += (
+            "; in brackets 95 % intervals, a bootstrap over groups of images (patients, videos), which says nothing of "
+            "how trainings differ"
+        )
+    if any(len(entry["seeds"]) > 1 for entry in entries):
+        note += "; where a model was trained with several seeds, each one's figure is given, and the mean is of those"
+    note += ". At n samples every subset of n of the samples drawn counts alike"
+    for entry in entries:
+        variants = sorted({run["num_samples"] for run in entry["runs"]})
+        if len(variants) > 1:
+            note += (f"; of {entry['label']}, made anew for {', '.join(map(str, variants[:-1]))} and {variants[-1]} "
+                     "samples, the smallest that has n is taken")
+    note += (
+        ". The floor is what a perfect sampler, who draws from the graders themselves, would have on average."
+    )
+    return "\n\n".join([note, *[
         f"{entry['label']}: {entry['small_ensemble']} members were trained. Its figures follow from pairs of different "
         f"members, which gives what as many members as samples would have on average; at {MOST} samples that of "
         f"{MOST} members trained alike. The measures below are of the {entry['small_ensemble']} members themselves."
@@ -214,7 +226,7 @@ def published_table(published) -> str:
     rows = [[name, *["-" if value is None else f"{value:g}" for value in values], source]
             for name, values, source in published["rows"]]
     head = ["published energy distance", *map(str, SAMPLE_COUNTS), "source"]
-    note = "Another split, size, network and schedule than ours: not to be compared to the digit."
+    note = "Other images, sizes, networks and schedules than above: not to be compared to the digit."
     return f"{published['title']}. {note}\n\n{table(head, rows, last_is_text=True)}"
 
 

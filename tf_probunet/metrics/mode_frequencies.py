@@ -8,7 +8,8 @@ the published rule, the first mode of least distance, the class then counts as u
 ties are split evenly it counts as flipped in half of the cases. Neither is what the flip's probability says, and a
 perfect sampler would not meet the nominal probabilities either. So the same rule is applied to the ground truth, each
 mode weighing its probability: `mode_counts` of the modes themselves. A perfect sampler meets *that* on average, over
-any mixture of images and under either rule.
+any mixture of images and under either rule. A sample that does not show a class which is there is as near to its twin,
+a tie as well: of what a model does not find, the first rule says that it never flips, the other that it half does.
 """
 
 from typing import NamedTuple
@@ -28,7 +29,8 @@ class ModeAgreement(NamedTuple):
     Attributes:
         total_variation: half the sum of absolute differences, 0 (equal) to 1.
         log_correlation: Pearson's correlation of log frequencies with log probabilities.
-        num_hit: modes that were sampled at all.
+        num_hit: modes that were sampled at all; where ties are split, a mode also counts that is only one of several
+            at equal distance.
         num_modes: modes of positive probability.
         expected_total_variation: what a perfect sampler's total variation would be on average with as many samples.
     """
