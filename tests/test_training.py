@@ -41,8 +41,9 @@ class TestRunFolder:
 
     def test_it_tells_what_it_does(self, unbroken):
         _, model, lines = unbroken
+        where = "a GPU" if tf.config.list_physical_devices("GPU") else "the CPU"
         assert lines[0] == (f"tiny: {model.count_params():,} parameters, 24 training images, batches of 4 crops of "
-                            "16x16, 6 steps, float32.")
+                            f"16x16, 6 steps, float32, on {where}.")
         epochs = [line for line in lines[1:] if not line.startswith("step ")]  # those come on slow machines
         assert [line.split(":")[0] for line in epochs] == ["epoch 1", "epoch 2", "epoch 3"]
 

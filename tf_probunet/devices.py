@@ -43,7 +43,9 @@ class Devices:
         """What is to be added to a line that tells of a training."""
         if self.num_processes > 1:
             return f", {self.num_replicas} replicas on {self.num_processes} processes"
-        return f", {self.num_replicas} devices" if self.num_replicas > 1 else ""
+        if self.num_replicas > 1:
+            return f", {self.num_replicas} devices"
+        return ", on a GPU" if tf.config.list_physical_devices("GPU") else ", on the CPU"
 
     def reporter(self, report):
         """The function to tell with: the chief's tells, those of other processes keep silent."""

@@ -1,7 +1,7 @@
 """The public crop layout of LIDC-IDRI: `images/<patient>/*.png` and `gt/<patient>/*_l0..3.png`, in folders or zips.
 
 Both the 180x180 release and smaller crops of the same layout are read. Split folders (`train/`, `val/`, `test/`) may
-stand above `images/`; their names become the splits.
+stand above `images/`, or be the source, as may zips of such names; the names become the splits.
 """
 
 import csv
@@ -43,7 +43,8 @@ def prepare_lidc_crops(sources, output, *, val_fraction=0.15, seed=0, progress=l
 
     Args:
         sources: folders or zips. Where a `train/`, `val/` or `test/` folder stands directly above `images/`, it names
-            the split; otherwise patients are split at random.
+            the split, and where nothing does, a source of such a name (`train.zip`); otherwise patients are split at
+            random.
         output: dataset folder to make.
         val_fraction: share of the patients that become "val" when the layout names no split.
         seed: of that split.
@@ -83,8 +84,8 @@ def _find(tree):
         )
     known, used = set(tree.names), set()
     facts = _read_index(tree)
-    # What no folder inside of the source names, the source's own name may. A zip's name says nothing.
-    own_split = _split_name(tree.source.resolve().parts) if tree.source.is_dir() else ""
+    # What no folder inside of the source names, the source's own name may.
+    own_split = _split_name(tree.source.resolve().parts if tree.source.is_dir() else (tree.source.stem,))
     for name in images:
         path = PurePosixPath(name)
         at = len(path.parts) - 1 - path.parts[::-1].index("images")

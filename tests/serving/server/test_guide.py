@@ -38,7 +38,7 @@ def test_the_guides_commands_do_what_it_says(workplace):
             if line.startswith("probunet serve"):
                 server = subprocess.Popen(line.split(), cwd=workplace, env=environment, stderr=subprocess.DEVNULL,
                                           stdout=subprocess.PIPE, text=True)
-                assert any(said_line.startswith("Serving lidc") for said_line in server.stdout)
+                assert any(said_line.startswith("Serving mine") for said_line in server.stdout)
                 continue
             if "labels" in line:
                 wait_for(line.split()[-1])
@@ -51,7 +51,7 @@ def test_the_guides_commands_do_what_it_says(workplace):
         assert server.wait(60) == 0
     assert any('"version": "1"' in text and "AVAILABLE" in text for text in said)
     assert any('"version": "2"' in text for text in said), "the canary is the newest"
-    assert labels_of(read_config(workplace / "saved_models"), "lidc") == {"stable": 1, "canary": 2}
+    assert labels_of(read_config(workplace / "saved_models"), "mine") == {"stable": 1, "canary": 2}
     assert (workplace / "samples" / "samples.npy").is_file()
 
 
