@@ -32,7 +32,9 @@ def draw_figures(plan, results, numbers, cases, facts, output) -> dict[str, str]
     files = {"distances": "energy_distance.png", "training": "training.png"}
     compared = [result for result in results if result.entry.role != "illustration"]
     entries = numbers["entries"]
-    where = f"{numbers['num_images']:,} images. Shapes: images; bars: middle half; diamonds: mean with 95 % interval"
+    where = f"{numbers['num_images']:,} images. Shapes: images; bars: middle half; diamonds: mean"
+    if numbers["num_groups"] > 1:
+        where += " with 95 % interval"
     plots.distance_distributions(
         [{"label": entry["label"], "role": entry["role"],
           "values": {count: result.distances(count).ravel() for count in SAMPLE_COUNTS},
