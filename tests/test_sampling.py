@@ -6,7 +6,7 @@ from PIL import Image
 
 from tf_probunet.data.dataset import ImageEncoding
 from tf_probunet.export.exported import ExportedModel
-from tf_probunet.sampling import read_image, sample_to_folder
+from tf_probunet.sampling import palette, read_image, sample_to_folder
 
 HOUNSFIELD = ImageEncoding(bits=16, scale=1.0, offset=-1024.0, unit="HU", low=-1000.0, high=400.0)
 RGB = ImageEncoding(channels=3)
@@ -92,6 +92,25 @@ def test_folder_holds_what_the_model_drew(tmp_path, pixels, tiny_version):
     with Image.open(tmp_path / "out" / "probability.png") as probability:
         np.testing.assert_allclose(np.asarray(probability) / 65535, 1 - probabilities[0, ..., 0], atol=1e-5)
     assert {path.name for path in files} >= {"figure.png", "sample_04.png"} and len(files) == 5 + 4
+
+
+class ManyClasses:
+    """A model of 24 classes whose samples show each of them, one a pixel."""
+
+    image, num_classes, title, source = ImageEncoding(), 24, "many", "nothing."
+
+    def sample(self, images, num_samples, seed):
+        maps = np.resize(np.arange(24, dtype=np.uint8), (1, num_samples, *images.shape[1:3]))
+        return maps, np.full((1, *images.shape[1:3], 24), 1 / 24, np.float32)
+
+
+def test_pngs_hold_every_class_and_a_colour_for_each(tmp_path, pixels):
+    sample_to_folder(ManyClasses(), write(tmp_path / "a.png", pixels), tmp_path / "out", num_samples=1)
+    with Image.open(tmp_path / "out" / "sample_00.png") as image:
+        np.testing.assert_array_equal(image, np.load(tmp_path / "out" / "samples.npy")[0])
+        colors = {tuple(color) for color in np.asarray(image.convert("RGB")).reshape(-1, 3).tolist()}
+    assert len(colors) == 24
+    assert len(palette()) == 3 * 256 and {*palette()} <= set(range(256))
 
 
 def test_crop_is_the_middle(tmp_path, pixels, tiny_version):

@@ -13,9 +13,9 @@ from tf_probunet.export.exported import ExportedModel
 from tf_probunet.serving.served_model import ServedModel
 from tf_probunet.staging import disk_errors, stage_folder
 
-# Background black, then colours that are told apart without colour vision; as PNG palette, so that a mask both holds
-# its class numbers and shows them.
-PALETTE = [0, 0, 0, 230, 159, 0, 86, 180, 233, 0, 158, 115, 240, 228, 66, 0, 114, 178, 213, 94, 0, 204, 121, 167]
+# Background black, then colours that are told apart without colour vision (Okabe and Ito).
+COLORS = ((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+          (204, 121, 167))
 
 
 def read_image(path: str | os.PathLike, encoding: ImageEncoding) -> np.ndarray:
@@ -95,6 +95,20 @@ def central_crop(image, size):
     return image[top : top + size[0], left : left + size[1]]
 
 
+def palette() -> list[int]:
+    """Of PNGs that both hold their class numbers and show them: after the eighth, colours come lighter and darker.
+
+    All 256, for a palette of up to 16 would have Pillow store 4 bits a pixel and cut off what is larger. The page of
+    `probunet explore` has the same (`explore/web/src/palette.ts`).
+    """
+    colors = list(COLORS)
+    for label in range(len(COLORS), 256):
+        turn, place = divmod(label - 1, len(COLORS) - 1)
+        towards, share = 255 if turn % 2 else 0, min(0.25 * -(-turn // 2) + 0.15, 1.0)
+        colors.append(tuple(int(value + (towards - value) * share + 0.5) for value in COLORS[1 + place]))
+    return [value for color in colors for value in color]
+
+
 def sample_to_folder(model: ExportedModel | ServedModel, image_path, output, *, num_samples=16, seed=0,
                      crop_size=None) -> list[Path]:
     """Draws samples for one image and writes them; the folder appears when all is in it.
@@ -125,7 +139,7 @@ def sample_to_folder(model: ExportedModel | ServedModel, image_path, output, *, 
         try:
             for index, sample in enumerate(samples):
                 mask = Image.fromarray(sample, mode="P")
-                mask.putpalette(PALETTE)
+                mask.putpalette(palette())
                 mask.save(staging / f"sample_{index:02d}.png")
             np.save(staging / "samples.npy", samples)
             np.save(staging / "probabilities.npy", probabilities[0])

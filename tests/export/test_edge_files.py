@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tf_probunet.cli.main import main
-from tf_probunet.data.dataset import load_info
+from tf_probunet.data.dataset import ImageEncoding, load_info
 from tf_probunet.data.writer import Record
 from tf_probunet.edge import Combiner
 from tf_probunet.edge.tflite_file import TfliteFile
@@ -52,7 +52,9 @@ def test_a_file_for_each_precision_and_number(converted):
              for precision in ("float32", "float16", "int8")}
     names |= {f"trunk-32x32-{precision}.tflite" for precision in ("float32", "float16")}
     assert {path.name for path in folder.iterdir()} == names | {"report.json", "README.md"}
-    assert {row["file"] for row in report["files"]} == names and len(lines) == len(names)
+    assert {row["file"] for row in report["files"]} == names
+    assert [line.split(":")[0] for line in lines if ".tflite" in line] == [row["file"] for row in report["files"]]
+    assert "No trunk in int8: it is written in float32 and float16 alone." in lines
 
 
 def test_the_report_tells_what_the_files_are(converted, exported, data):
@@ -107,8 +109,22 @@ def test_clipped_latents_are_counted(converted, exported, data):
 def test_features_of_half_precision_are_taken(tmp_path):
     model = ProbabilisticUNet(num_classes=2, channels=(4, 8), latent_dim=3, combiner_channels=(8, 8))
     version = export(model, tmp_path / "half", check_size=(16, 16), half_features=True)
-    folder = convert(ExportedModel(version), tmp_path / "files", num_samples=(2,), size=(16, 16), report=print)
+    folder = convert(ExportedModel(version), tmp_path / "files", num_samples=(2,), size=(16, 16), trunk=True,
+                     report=print)
     assert Combiner(folder / "combiner-16x16-2-float32.tflite", "cpu").size == (16, 16)
+    # To what the version rounded, the trunk cannot be nearer than the 11 bits of float16.
+    error = json.loads((folder / "report.json").read_text())["files"][-1]["error"]
+    assert error < edge_checks.HALF_FEATURES_BOUND
+
+
+@pytest.mark.parametrize("arguments", [{"fixed_prior": True}, {"normalization": "filter_response"},
+                                       {"normalization": "instance"}])
+def test_every_exported_model_is_taken_with_its_trunk(tmp_path, arguments):
+    model = ProbabilisticUNet(num_classes=2, channels=(4, 8), latent_dim=3, combiner_channels=(8, 8), **arguments)
+    version = export(model, tmp_path / "other", check_size=(16, 16))
+    folder = convert(ExportedModel(version), tmp_path / "files", num_samples=(2,), size=(16, 16), trunk=True,
+                     precisions=("float32", "float16"), report=print)
+    assert len(list(folder.glob("*.tflite"))) == 4
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -138,6 +154,16 @@ def test_a_dataset_of_other_classes_is_refused(exported, data, tmp_path, write_d
     other = write_dataset(tmp_path / "three", {"train": [record("a")], "val": [record("b")]},
                           classes=("background", "lesion", "vessel"))
     with pytest.raises(ValueError, match="segments 2 classes.*has 3"):
+        convert(exported, tmp_path / "files", data=other)
+
+
+def test_a_dataset_of_other_channels_is_refused(exported, tmp_path, write_dataset):
+    def record(group):
+        return Record(np.zeros((32, 32, 3), np.uint8), np.ones((4, 32, 32), np.uint8), f"{group}/0", group, {})
+
+    other = write_dataset(tmp_path / "colour", {"train": [record("a")], "val": [record("b")]},
+                          image=ImageEncoding(channels=3))
+    with pytest.raises(ValueError, match="takes images of 1 channel, those of the dataset .* have 3"):
         convert(exported, tmp_path / "files", data=other)
 
 

@@ -110,6 +110,17 @@ class TestLabels:
         assert (lung.base_path, lung.model_version_policy.latest.num_versions) == ("/x", 3)
         assert dict(lung.version_labels) == {"b": 1, "stable": 3} and other.base_path == "/other"
 
+    @pytest.mark.parametrize("policy, served", [
+        ("", "none: the newest alone.*only 10 is"), ("model_version_policy { latest { num_versions: 2 } }", "only 10, 3 is"),
+        ("model_version_policy { specific { versions: 3 } }", "only 3 is"),
+    ])
+    def test_never_name_what_no_server_would_load(self, models, policy, served):
+        text = f'model_config_list {{ config {{ name: "lung" base_path: "/x" model_platform: "tensorflow" {policy} }} }}'
+        (models / NAME).write_text(text)
+        with pytest.raises(ValueError, match=f"stable cannot name version 2 of lung.*{served} served. Set"):
+            label_version(models, "lung", "stable", 2)
+        assert (models / NAME).read_text() == text
+
     def test_newest_skips_what_is_damaged(self, models):
         damage(models / "lung" / "10")
         assert label_version(models, "lung", "canary").number == 3

@@ -52,7 +52,7 @@ def main(values, _):
 
     with _model(values) as (model, exported):
         combiner = GivenCombiner(values.combiner) if values.combiner else ConvertedCombiner(exported)
-        session = Session(model, combiner, _cases(values, model), num_samples=values.num_samples, seed=values.seed)
+        session = Session(model, combiner, _cases(values, model, exported), num_samples=values.num_samples, seed=values.seed)
         run(session, port=values.port, open_browser=values.open_browser, report=common.report)
 
 
@@ -72,11 +72,13 @@ def _model(values):
         yield RemoteModel(client, exported), exported
 
 
-def _cases(values, model):
+def _cases(values, model, exported):
     from tf_probunet.data.dataset import load_info
     from tf_probunet.explore.cases import DatasetCases, FileCases
 
     crop_size = common.crop(values) or model.trained_size
     if values.image:
         return FileCases(values.image, model.image, crop_size)
-    return DatasetCases(load_info(values.data), values.split, crop_size)
+    data = load_info(values.data)
+    # What the model sees is its own window; of one that a server alone holds nobody tells it.
+    return DatasetCases(data.with_window(exported.window) if exported else data, values.split, crop_size)

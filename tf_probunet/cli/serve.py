@@ -37,9 +37,11 @@ REQUIRED = ("saved_models",)
 
 def main(values, _):
     from tf_probunet.serving import ray_environment
+    from tf_probunet.serving.model_config import read_config
     from tf_probunet.serving.versions import model_names
 
     model_names(values.saved_models)  # before the seconds that Ray takes
+    read_config(values.saved_models)
     ray_environment.prepare()  # before the imports below bring Ray
     from tf_probunet.serving.run import run
     from tf_probunet.serving.server.tls import ServerTls

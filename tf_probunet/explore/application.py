@@ -80,9 +80,13 @@ class _Guard:
         if scope["type"] != "http":
             return await self.application(scope, receive, send)
 
+        answered = False
+
         async def send_with_headers(message):
+            nonlocal answered
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
+                answered = True
             await send(message)
 
         # A page elsewhere may let its own name point to 127.0.0.1; the browser then still sends that name.
@@ -90,7 +94,12 @@ class _Guard:
         if host not in HOSTS:
             refusal = PlainTextResponse("This page answers under 127.0.0.1 or localhost only.", 421)
             return await refusal(scope, receive, send_with_headers)
-        await self.application(scope, receive, send_with_headers)
+        try:
+            await self.application(scope, receive, send_with_headers)
+        except Exception:
+            if not answered:
+                raise
+            # `_failed` has told of it. Starlette raises it again, for the server to log with all that it says.
 
 
 def _number(request, name):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 from pathlib import Path
 
 from tf_probunet.edge.tflite_file import TfliteFile
@@ -17,10 +18,12 @@ class ConvertedCombiner:
 
     def __init__(self, exported: ExportedModel):
         self._of_size = functools.lru_cache(maxsize=16)(lambda size: self._convert(exported, size))
+        self._one_at_a_time = threading.Lock()  # a conversion redirects the process's standard error
 
     def of_size(self, size: tuple[int, int]) -> TfliteFile:
         """The file for images of that height and width."""
-        return self._of_size(tuple(size))
+        with self._one_at_a_time:
+            return self._of_size(tuple(size))
 
     @staticmethod
     def _convert(exported, size):

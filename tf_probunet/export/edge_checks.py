@@ -19,10 +19,12 @@ COMBINER_OPERATIONS = {
     "int8": {"ADD", "CONV_2D", "QUANTIZE", "DEQUANTIZE"},
 }
 TRUNK_OPERATIONS = {"ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEQUANTIZE", "EXP", "MAXIMUM", "MEAN",
-                    "MINIMUM", "MUL", "RESHAPE", "RESIZE_BILINEAR", "SPLIT", "SUB"}
+                    "MINIMUM", "MUL", "RESHAPE", "RESIZE_BILINEAR", "RSQRT", "SPLIT", "SQUARE", "SQUARED_DIFFERENCE",
+                    "SUB"}
 # Largest error of a logit, absolute where it is small, else relative.
 BOUNDS = {"float32": 1e-5, "float16": 1e-2}
 TRUNK_BOUNDS = {"float32": 1e-4, "float16": 3e-2}  # twenty convolutions deep
+HALF_FEATURES_BOUND = 1e-3  # to an exported trunk that rounds its features to the 11 bits of float16
 INT8_SAME_PIXELS = 0.95  # share of pixels whose class int8 must not change
 INT8_ENERGY_DISTANCE = 0.05  # between int8 and float32 samples of the same latents, on average over images
 

@@ -41,7 +41,7 @@ class Examples(NamedTuple):
 def examples_of(exported: ExportedModel, data: DatasetInfo, split: str, size: tuple[int, int],
                 num_images: int) -> Examples:
     """Images spread evenly over a split, their middles cut to `size`."""
-    data = data.with_window(exported.manifest.get("experiment", {}).get("window"))
+    data = data.with_window(exported.window)
     batches = list(evaluation_dataset(data, split, num_images, crop_size=size, limit=num_images))
     batch = batches[0]
     return _through_trunk(exported, batch["image"].numpy(), batch["segmentations"].numpy(),

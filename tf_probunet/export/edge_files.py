@@ -59,9 +59,11 @@ def convert(exported: ExportedModel, output: str | os.PathLike, *, num_samples=(
                     rows.append(makers.combiner(count, precision))
                     report(rows[-1]["line"])
             for precision in precisions if trunk else ():
-                if precision != "int8":
-                    rows.append(makers.trunk(precision))
-                    report(rows[-1]["line"])
+                if precision == "int8":
+                    report("No trunk in int8: it is written in float32 and float16 alone.")
+                    continue
+                rows.append(makers.trunk(precision))
+                report(rows[-1]["line"])
             write_report(staging, exported, fingerprint(exported), examples.source, known and known.source, size, rows)
             os.rename(staging, output)
         finally:
@@ -103,7 +105,8 @@ class _Files:
         path = self.folder / name
         path.write_bytes(file.content)
         facts = {"error": checks.trunk_error(CompiledFile(file.content, "cpu"), self._few())}
-        checks.check_bound(name, facts["error"], checks.TRUNK_BOUNDS[precision])
+        rounded = checks.HALF_FEATURES_BOUND if self.exported.manifest.get("half_features") else 0.0
+        checks.check_bound(name, facts["error"], max(checks.TRUNK_BOUNDS[precision], rounded))
         return self._row(path, file, precision, facts, 1e-2)
 
     def _few(self):
@@ -136,6 +139,10 @@ def _check(exported, num_samples, precisions, size, data) -> tuple[int, int]:
     if data is not None and data.num_classes != exported.num_classes:
         raise ValueError(f"{exported.title} segments {exported.num_classes} classes, the dataset {data.folder} has "
                          f"{data.num_classes}. Give a dataset like that of the training.")
+    channels = exported.config["image_channels"]
+    if data is not None and data.image.channels != channels:
+        raise ValueError(f"{exported.title} takes images of {channels} channel{'s' * (channels > 1)}, those of the dataset "
+                         f"{data.folder} have {data.image.channels}. Give a dataset like that of the training.")
     size = size or exported.trained_size
     if size is None:
         raise ValueError(f"{exported.title} does not say on what size it was trained. Give --size HEIGHT,WIDTH.")

@@ -39,6 +39,11 @@ class ExportedModel:
         self.signatures = self._saved_model.signatures
 
     @property
+    def window(self) -> tuple[float, float] | None:
+        """The values seen as 0 and as 1, in the units of the training data; None for those of its dataset."""
+        return self.manifest.get("experiment", {}).get("window")
+
+    @property
     def num_classes(self) -> int:
         return self.config["num_classes"]
 

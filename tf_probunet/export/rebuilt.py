@@ -20,8 +20,8 @@ def rebuilt_model(exported: ExportedModel) -> models.LatentSegmenter:
         _below_model(variable.name): variable
         for signature in ("trunk", "combiner") for variable in exported.signatures[signature].variables
     }
-    needed = [*model.unet.variables, *model.prior_net.variables, *model.combiner.variables]
-    for variable in needed if not model.fixed_prior else [*model.unet.variables, *model.combiner.variables]:
+    parts = [model.unet, model.combiner, *([] if model.fixed_prior else [model.prior_net])]
+    for variable in (variable for part in parts for variable in part.variables):
         name = _below_model(variable.path)
         if name not in stored or stored[name].shape != variable.shape:
             raise ValueError(

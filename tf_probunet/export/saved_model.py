@@ -16,6 +16,7 @@ from tf_probunet.export.manifest import write_manifest
 from tf_probunet.export.signatures import Signatures
 from tf_probunet.export.version_numbers import version_numbers
 from tf_probunet.models import LatentSegmenter, Segmenter
+from tf_probunet.serving.model_config import labels_of, read_config
 from tf_probunet.staging import disk_errors, stage_folder
 
 TOLERANCE = 1e-4  # on probabilities, features and logits in float32, absolute where they are small, else relative
@@ -61,7 +62,7 @@ def export(model: Segmenter, output: str | os.PathLike, *, facts=None, check_siz
     model.build()
     signatures = Signatures(model, check_size, half_features=half_features, encoding=encoding)
     output = Path(output)
-    version = output / str(1 + max(version_numbers(output), default=0))
+    version = output / str(_next_number(output))
     with disk_errors(version):
         staging = stage_folder(version)
         try:
@@ -80,6 +81,12 @@ def export(model: Segmenter, output: str | os.PathLike, *, facts=None, check_siz
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return version
+
+
+def _next_number(output):
+    """One above all that are there, and above those that labels name: a label is given by hand, not by an export."""
+    labels = labels_of(read_config(output.parent), output.name)
+    return 1 + max([*version_numbers(output), *labels.values()], default=0)
 
 
 def _archive(signatures):

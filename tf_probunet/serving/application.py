@@ -139,7 +139,7 @@ def application(args: dict, listen: Listen | None = None, environment: dict | No
         args: saved_models, the folder of all models as each replica sees it; and, where they should differ from their
             defaults, replicas, fields of `Limits`, poll_seconds and threads. Numbers may be texts.
         listen: ports that replicas open themselves.
-        environment: variables of the replicas' processes.
+        environment: variables of the replicas' processes, on one machine that is theirs.
     Raises:
         ValueError: an argument is unknown, or makes no sense.
     """
@@ -155,5 +155,6 @@ def application(args: dict, listen: Listen | None = None, environment: dict | No
     if "replicas" in values:
         options["num_replicas"] = values.pop("replicas")
     if environment:
-        options["ray_actor_options"] = {"runtime_env": {"env_vars": environment}}
+        # Of this machine's cores Ray would give each replica one, and wait for ever where there are fewer.
+        options["ray_actor_options"] = {"num_cpus": 0, "runtime_env": {"env_vars": environment}}
     return ModelServer.options(**options).bind(limits=limits, listen=listen, **values)

@@ -7,8 +7,9 @@ deleting old ones.
 """
 
 import contextlib
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -41,7 +42,12 @@ def read_config(saved_models: str | os.PathLike) -> ModelServerConfig:
 
 def labels_of(config: ModelServerConfig, model: str) -> dict[str, int]:
     """The version that each label of a model names."""
-    return next((dict(entry.version_labels) for entry in config.model_config_list.config if entry.name == model), {})
+    entry = _entry(config, model)
+    return {} if entry is None else dict(entry.version_labels)
+
+
+def _entry(config, model):
+    return next((entry for entry in config.model_config_list.config if entry.name == model), None)
 
 
 @contextlib.contextmanager
@@ -55,7 +61,8 @@ def changing(saved_models: str | os.PathLike) -> Iterator[ModelServerConfig]:
             file.write(text_format.MessageToString(config))
 
 
-def set_label(config: ModelServerConfig, model: str, label: str, version: int, base_path: str | None = None) -> None:
+def set_label(config: ModelServerConfig, model: str, label: str, version: int, numbers: Iterable[int],
+              base_path: str | None = None) -> None:
     """Lets a label of a model name a version.
 
     Args:
@@ -63,13 +70,38 @@ def set_label(config: ModelServerConfig, model: str, label: str, version: int, b
         model: name of its folder.
         label: such as "stable" or "canary".
         version: number of a version that is there.
+        numbers: of all versions that are there.
         base_path: folder of all models as the server sees it, for a model that is not in the configuration yet;
             `BASE_PATH` if not given.
+    Raises:
+        ValueError: the model's `model_version_policy` leaves the version out, so that no server would answer.
     """
-    entry = next((entry for entry in config.model_config_list.config if entry.name == model), None)
+    entry = _entry(config, model)
     if entry is None:
         entry = config.model_config_list.config.add(
             name=model, base_path=f"{(base_path or BASE_PATH).rstrip('/')}/{model}", model_platform="tensorflow"
         )
         entry.model_version_policy.all.SetInParent()
+    allowed, count = by_policy(numbers, entry.model_version_policy)
+    served = [number for place, number in enumerate(allowed) if place < count]
+    if version not in served:
+        policy = text_format.MessageToString(entry.model_version_policy, as_one_line=True).strip()
+        raise ValueError(
+            f"Label {label} cannot name version {version} of {model}, for by its model_version_policy in {NAME} "
+            f"({policy or 'none: the newest alone'}) only {', '.join(map(str, served)) or 'nothing'} is served. Set "
+            "model_version_policy { all {} } there."
+        )
     entry.version_labels[label] = version
+
+
+def by_policy(numbers, policy) -> tuple[list[int], float]:
+    """The versions that a `ServableVersionPolicy` allows, the newest first, and how many of them are to be served.
+
+    Of the newest, those that are refused do not count: TensorFlow Serving would serve none where the newest is broken.
+    """
+    numbers = sorted(numbers, reverse=True)
+    if policy is not None and policy.HasField("all"):
+        return numbers, math.inf
+    if policy is not None and policy.HasField("specific"):
+        return [number for number in numbers if number in policy.specific.versions], math.inf
+    return numbers, (policy.latest.num_versions if policy is not None else 0) or 1

@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import threading
+from concurrent import futures
 from pathlib import Path
 
 import ray
@@ -43,7 +44,7 @@ def run(saved_models: str | os.PathLike, *, host="127.0.0.1", port=8500, rest_po
         poll_seconds: between two looks at the folder.
         report: called with lines for the user.
     Raises:
-        OSError: a port is taken.
+        OSError: a port is taken, or the replicas did not start.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     stop = threading.Event()
@@ -62,7 +63,17 @@ def run(saved_models: str | os.PathLike, *, host="127.0.0.1", port=8500, rest_po
         arguments = {"saved_models": str(Path(saved_models).resolve()), "poll_seconds": poll_seconds,
                      "threads": threads, "replicas": replicas, **vars(limits)}
         ready = application(arguments, Listen(host, *ports, tls, lines.address), {SHARED: folder})
-        handle = serve.run(ready, name=NAME, route_prefix=None)
+        starting = _in_background(lambda: serve.run(ready, name=NAME, route_prefix=None))
+        while not starting.done() and not stop.wait(0.2):  # Ray waits without end, and looks at no signal
+            pass
+        if stop.is_set():
+            report("Stopped before the models were loaded.")
+            _end_within(STOP_SECONDS, folder)
+            return
+        try:
+            handle = starting.result()
+        except RuntimeError as error:
+            raise ChildProcessError(f"The replicas did not start: {error}") from error
         names = ", ".join(handle.models.remote().result()) or "no model yet"
         shown = f"[{host}]" if ":" in host else host
         report(f"Serving {names}: gRPC on {shown}:{ports[0]}{' (TLS)' * bool(tls)}, REST on "
@@ -72,6 +83,20 @@ def run(saved_models: str | os.PathLike, *, host="127.0.0.1", port=8500, rest_po
             pass
         report("Finishing what was taken.")
         _end_within(STOP_SECONDS, folder)
+
+
+def _in_background(function) -> futures.Future:
+    """Calls a function in a thread that the end of the process does not wait for."""
+    outcome = futures.Future()
+
+    def call():
+        try:
+            outcome.set_result(function())
+        except Exception as error:  # noqa: BLE001  whoever asks for the result gets it
+            outcome.set_exception(error)
+
+    threading.Thread(target=call, name="starting", daemon=True).start()
+    return outcome
 
 
 def _stop_on_signals(stop):

@@ -106,7 +106,7 @@ def label_version(saved_models, model: str, label: str, number: int | None = Non
                 raise FileNotFoundError(f"{model} has no version {number}. There are: {_listed(found)}.")
             if chosen.problem:
                 raise ValueError(f"Version {number} of {model} must not be served. {chosen.problem}")
-        set_label(config, model, label, chosen.number, base_path)
+        set_label(config, model, label, chosen.number, [version.number for version in found], base_path)
     return chosen
 
 
@@ -130,7 +130,7 @@ def roll_back(saved_models, model: str, label: str) -> tuple[int, Version]:
                 f"There are: {_listed(found)}. Copy an older one back first."
             )
         chosen = _newest_whole(before, model)
-        set_label(config, model, label, chosen.number)
+        set_label(config, model, label, chosen.number, [version.number for version in found])
     return labels[label], chosen
 
 

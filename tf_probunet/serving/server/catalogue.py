@@ -6,7 +6,6 @@ loaded, checked and warmed before it takes traffic, and the one that it replaces
 
 import dataclasses
 import logging
-import math
 import os
 import threading
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from tf_probunet.export.version_numbers import version_numbers
-from tf_probunet.serving.model_config import read_config
+from tf_probunet.serving.model_config import by_policy, read_config
 from tf_probunet.serving.server.loaded_version import LoadedVersion
 from tf_probunet.serving.server.refusal import Refusal
 
@@ -163,7 +162,7 @@ class Catalogue:
         """By model, the versions that may be served, the best first, and how many of them are to be."""
         policies = {entry.name: entry.model_version_policy for entry in config.model_config_list.config}
         folders = sorted(path for path in self.saved_models.iterdir() if path.is_dir() and path.name[0] != ".")
-        found = {path.name: _by_policy(version_numbers(path), policies.get(path.name)) for path in folders}
+        found = {path.name: by_policy(version_numbers(path), policies.get(path.name)) for path in folders}
         return {name: chosen for name, chosen in found.items() if chosen[0]}
 
     def _labels(self, entry) -> dict[str, int]:
@@ -215,19 +214,6 @@ class Catalogue:
         else:
             states[key] = state
         self.states = states
-
-
-def _by_policy(numbers, policy) -> tuple[list[int], float]:
-    """The versions that a `ServableVersionPolicy` allows, the newest first, and how many of them are to be served.
-
-    Of the newest, those that are refused do not count: TensorFlow Serving would serve none where the newest is broken.
-    """
-    numbers = sorted(numbers, reverse=True)
-    if policy is not None and policy.HasField("all"):
-        return numbers, math.inf
-    if policy is not None and policy.HasField("specific"):
-        return [number for number in numbers if number in policy.specific.versions], math.inf
-    return numbers, (policy.latest.num_versions if policy is not None else 0) or 1
 
 
 def _fingerprint(folder):

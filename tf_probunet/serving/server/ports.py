@@ -85,7 +85,8 @@ class Ports:
         end = time.monotonic() + GRACE
         while self.in_flight and time.monotonic() < end:
             await asyncio.sleep(0.02)
-        await asyncio.gather(self._grpc.stop(1.0), self._rest_task)
+        # What is answered may not be sent yet: it has the rest of the time. Without it gRPC stops at once.
+        await asyncio.gather(self._grpc.stop(max(end - time.monotonic(), 1.0)), self._rest_task)
 
     def _grpc_method(self, name):
         async def method(request: bytes, context: grpc.aio.ServicerContext) -> bytes:

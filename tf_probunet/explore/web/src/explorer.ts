@@ -76,8 +76,7 @@ export class Explorer {
       this.effects = [];
       this.screen.showMessage(null, null);
       this.screen.showImage();
-      await this.prepare(image);
-      if (load !== this.loads) return;
+      if (!await this.prepare(image, () => load === this.loads)) return;
       this.ready = true;
       await this.follow(null);
       await this.drawWall();
@@ -154,14 +153,21 @@ export class Explorer {
     }
   }
 
-  private async prepare(image: ImagePayload): Promise<void> {
+  /**
+   * Gives the worker the combiner for an image's size, and its features. False where another image has been opened
+   * meanwhile: the worker is then that one's.
+   */
+  private async prepare(image: ImagePayload, wanted: () => boolean): Promise<boolean> {
     const size = `${image.height}x${image.width}`;
     if (this.compiledFor !== size) {
       const combiner = await getCombiner(image.height, image.width);
+      if (!wanted()) return false;
       const other = otherVersion(combiner.fingerprint, this.facts.fingerprint);
       if (other) throw new Error(other);
       this.compiledFor = '';
-      this.loaded = await this.engine.load(combiner.content, this.backend);
+      const loaded = await this.engine.load(combiner.content, this.backend);
+      if (!wanted()) return false;
+      this.loaded = loaded;
       this.precision = combiner.precision;
     }
     const wrong = misfit(this.loaded!.shapes, {
@@ -171,7 +177,9 @@ export class Explorer {
     if (wrong) throw new Error(wrong);
     this.compiledFor = size;
     await this.engine.setFeatures(image.features.data);
+    if (!wanted()) return false;
     const {masks} = await this.engine.run(image.priorMean);
+    if (!wanted()) return false;
     this.differing = countDifferences(masks, image.reference.data, image.reference.shape[2]);
     if (this.differing > (this.precision === 'float32' ? 0 : TOLERATED * masks.length)) {
       this.compiledFor = '';
@@ -179,6 +187,7 @@ export class Explorer {
         'the mean of the prior. It is of another model, or of another version of it. Convert this one with ' +
         '`probunet convert` and give that file.');
     }
+    return true;
   }
 
   private async drawWall(): Promise<void> {

@@ -10,6 +10,6 @@ const BASE = [
 export function classColour(cls: number): [number, number, number] {
   if (cls < BASE.length) return BASE[cls] as [number, number, number];
   const [r, g, b] = BASE[1 + ((cls - 1) % (BASE.length - 1))];
-  const round = Math.floor((cls - 1) / (BASE.length - 1)), towards = round % 2 ? 255 : 0, share = 0.25 * Math.ceil(round / 2) + 0.15;
+  const round = Math.floor((cls - 1) / (BASE.length - 1)), towards = round % 2 ? 255 : 0, share = Math.min(0.25 * Math.ceil(round / 2) + 0.15, 1);
   return [r, g, b].map((value) => Math.round(value + (towards - value) * share)) as [number, number, number];
 }

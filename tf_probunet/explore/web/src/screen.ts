@@ -68,9 +68,8 @@ export class Page implements Screen {
     if (trained && size(trained) !== size(shown)) facts.push(`model trained on ${size(trained)}`);
     byId('facts').textContent = facts.join(' · ');
     byId('facts').title = facts.join(' · ');
-    const drew = image.graders.filter((mask) => mask.some((value) => value === this.cls)).length;
     byId<HTMLButtonElement>('layer-graders').disabled = !image.graders.length;
-    byId('graders').textContent = image.graders.length ? `Graders ${drew} of ${image.graders.length}` : 'No graders';
+    this.showGraders();
     this.sliders.make(this.explorer.latentDim);
     this.showWindow();
     this.groups = [];
@@ -111,10 +110,17 @@ export class Page implements Screen {
     this.showGroups();
   }
 
+  /** How many graders drew the present class. */
+  private showGraders(): void {
+    const {graders} = this.explorer.image!, drew = graders.filter((mask) => mask.some((value) => value === this.cls)).length;
+    byId('graders').textContent = graders.length ? `Graders ${drew} of ${graders.length}` : 'No graders';
+  }
+
   /** The wall with the present window, class and grouping. */
   showGroups(): void {
     const {wall, image} = this.explorer;
     if (!wall || !image) return;
+    this.showGraders();
     this.groups = wall.groups(this.tolerance, this.cls);
     const measures = wall.measures(this.cls);
     byId('wall-title').textContent = `${wall.count} hypotheses`;
