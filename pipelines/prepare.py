@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tf_probunet.data.dataset import load_info
+from tf_probunet.data.dataset import INFO_NAME, load_info
 from tf_probunet.data.parts import PartMaker, join_parts, parts_folder, remove_parts
 from tf_probunet.data.units import Remarks, Unit
 from tf_probunet.data.writer import DatasetWriter
-from tf_probunet.staging import replace_file
+from tf_probunet.staging import refuse_existing, replace_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,8 @@ def prepare(make_plan: Callable[[Path], Plan], output, execute, *, allow_rejects
         OSError: the disk is full, or another process prepares the same folder.
     """
     output = Path(output)
+    if not (output / INFO_NAME).is_file():
+        refuse_existing(output)  # before long work
     with parts_folder(output) as folder:
         plan = make_plan(folder)
         if output.exists():

@@ -20,6 +20,13 @@ class TestBuildModel:
         assert build_model(TINY.replace(precision="mixed_bfloat16")).dtype_policy.name == "mixed_bfloat16"
 
 
+class TestMovingAverage:
+    def test_has_the_momentum_of_the_experiment_0_included(self):
+        found = [build_optimizer(TINY.replace(ema_momentum=value)) for value in (None, 0.0, 0.5)]
+        assert [optimizer.use_ema for optimizer in found] == [False, True, True]
+        assert [optimizer.ema_momentum for optimizer in found[1:]] == [0.0, 0.5]
+
+
 class TestSchedule:
     def rates(self, experiment, steps):
         schedule = build_optimizer(experiment)._learning_rate

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import h5py
 import numpy as np
 import pytest
 
+from tf_probunet import devices as devices_module
 from tf_probunet.callbacks import read_history
 from tf_probunet.data.augment import Augmentation
 from tf_probunet.data.reading import training_dataset
 from tf_probunet.devices import Devices, find_devices
+from tf_probunet.presets import preset
 from tf_probunet.tf_config import read_tf_config
 
 HERE = Path(__file__).parent
@@ -224,9 +227,30 @@ class TestAsked:
         class Three(Devices):
             num_replicas = 3
 
-        Three().check_batch(6)
+        experiment = preset("demo").replace(crop_scales=(1.0,))
+        Three().check_batches(experiment.replace(batch_size=6))
         with pytest.raises(ValueError, match="Received: batch_size 32 for 3 devices. Set --batch_size 33, or"):
-            Three().check_batch(32)
+            Three().check_batches(experiment.replace(batch_size=32))
+
+    @pytest.mark.parametrize("batch_size", [24, 25, 40])
+    def test_so_must_larger_crops_of_which_there_are_fewer(self, batch_size):
+        class Four(Devices):
+            num_replicas = 4
+
+        experiment = preset("lidc_small").replace(batch_size=batch_size)
+        with pytest.raises(ValueError, match=rf"batch_size {batch_size}, which makes batches of .* crops, for 4") as caught:
+            Four().check_batches(experiment)
+        proposed = int(re.search(r"Set --batch_size (\d+)", str(caught.value))[1])
+        Four().check_batches(experiment.replace(batch_size=proposed))  # the remedy is one
+
+    def test_one_that_is_named_is_that_one(self, monkeypatch):
+        made = []
+        monkeypatch.setattr(devices_module, "_local_devices", lambda: ("GPU", ["GPU:0", "GPU:1"]))
+        monkeypatch.setattr(devices_module, "_mirrored", lambda names: made.append(names))
+        assert find_devices(["GPU:0"]).strategy is None and made == []  # where TensorFlow puts a model anyhow
+        find_devices(["GPU:1"])
+        find_devices(["CPU:0"])
+        assert made == [("GPU:1",), ("CPU:0",)]
 
 
 class TestTfConfig:

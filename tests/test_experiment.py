@@ -82,6 +82,8 @@ class TestValues:
         ({"scale": (0, 1)}, "scale must be two numbers with 0 < smallest <= largest. Received: 0.0, 1.0"),
         ({"gamma": (2, 1)}, "gamma must be two numbers"),
         ({"elastic": -1}, "elastic must be at least 0. Received: -1.0"),
+        ({"ema_momentum": 1.5}, "ema_momentum must be at least 0 and below 1, or none. Received: 1.5"),
+        ({"seed": -1}, "seed must be at least 0 and below 2..32. Received: -1"),
         ({"elastic_sigma": 0}, "elastic_sigma must be at least 1. Received: 0.0"),
     ])
     def test_what_does_not_go_together(self, fields, message):

@@ -74,7 +74,7 @@ class TestNonFinite:
         assert training.RETRY_RATE == 0.5
         monkeypatch.setattr(training, "RETRY_RATE", 1e-17)  # two retries bring 1e30 down to 1e-4: the run comes through
         run, lines = tmp_path / "run", []
-        with pytest.raises(NonFiniteLoss):
+        with pytest.raises(NonFiniteLoss, match="--resume --nonfinite_retries 2;"):  # one is used up
             train(EXPLODES.replace(nonfinite_retries=1), tiny_info, run, report=lines.append)
         assert [line for line in lines if "Retry 1 of 1: from the last checkpoint, at 1e-17 times" in line]
         assert len(json.loads((run / "retries.json").read_text())) == 1

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import shutil
 
 import numpy as np
@@ -12,7 +13,7 @@ from tf_probunet.alone import alone
 from tf_probunet.checkpoints import Checkpoints
 from tf_probunet.data.dataset import load_info
 from tf_probunet.experiment import Experiment
-from tf_probunet.run_folder import BEST_WEIGHTS, LAST_WEIGHTS
+from tf_probunet.run_folder import BEST_WEIGHTS, LAST_WEIGHTS, changed_facts
 from tf_probunet.training import train
 from whole_run import TINY, assert_same_weights, history_of, quiet, weights_of
 
@@ -58,6 +59,19 @@ class TestRefused:
             train(TINY.replace(**changes), tiny_info, tmp_path / "run", report=quiet)
         assert not (tmp_path / "run").exists()
 
+    def test_corrected_data_is_other_data(self, unbroken, tiny_info):
+        splits = json.loads(json.dumps(tiny_info.splits))
+        splits["train"]["shards"][0]["sha256"] = "0" * 64  # one mask, say
+        with pytest.raises(ValueError, match="was started with another dataset than .* differs in content_sha256. Give"):
+            train(TINY, dataclasses.replace(tiny_info, splits=splits), unbroken[0], resume=True, report=quiet)
+
+    def test_facts_from_before_contents_were_noted_tell_nothing_of_them(self, tiny_info):
+        facts = json.loads(json.dumps(tiny_info.facts()))
+        assert changed_facts(facts, tiny_info) == []
+        del facts["content_sha256"]
+        assert changed_facts(facts, tiny_info) == []
+        assert changed_facts(facts | {"licence": "other"}, tiny_info) == ["licence"]
+
     def test_another_ignore_label_is_refused(self, tiny_info, tmp_path):
         with pytest.raises(ValueError, match="marks unlabelled pixels with 7, the model expects 255"):
             train(TINY, dataclasses.replace(tiny_info, ignore_label=7), tmp_path / "run", report=quiet)
@@ -90,7 +104,8 @@ class TestRefused:
         run = tmp_path / "run"
         with monkeypatch.context() as patch:
             patch.setattr(Checkpoints, "save", full)
-            with pytest.raises(OSError, match="The disk is full: could not write .*free some space"):
+            with pytest.raises(OSError, match="disk is full: could not write .*run. Its last checkpoint is kept; free some "
+                               "space and go on by the same command with --resume"):
                 train(TINY, tiny_info, run, report=quiet)
         assert Experiment.load(run) == TINY
         if not isinstance(error, OSError):

@@ -31,5 +31,5 @@ def build_optimizer(experiment: Experiment, scale=1.0) -> keras.optimizers.Optim
         ),
         global_clipnorm=experiment.clipnorm,
         use_ema=experiment.ema_momentum is not None,
-        ema_momentum=experiment.ema_momentum or 0.99,
+        ema_momentum=0.99 if experiment.ema_momentum is None else experiment.ema_momentum,
     )

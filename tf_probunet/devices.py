@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import itertools
+import re
 
 import tensorflow as tf
 
@@ -55,15 +57,21 @@ class Devices:
         """Variables that are made within it are on all devices."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
-    def check_batch(self, batch_size: int) -> None:
-        """Raises a `ValueError` unless the replicas can share a batch equally."""
-        if batch_size % self.num_replicas:
-            fits = [size for size in range(batch_size, batch_size + self.num_replicas) if size % self.num_replicas == 0]
+    def check_batches(self, experiment) -> None:
+        """Raises a `ValueError` unless the replicas can share every batch of an experiment equally."""
+        counts = [count for _, count in experiment.crops]
+        if any(count % self.num_replicas for count in counts):
+            several = f", which makes batches of {', '.join(map(str, counts))} crops," if len(set(counts)) > 1 else ""
             raise ValueError(
-                f"batch_size is that of all devices together and must be a multiple of their number. Received: "
-                f"batch_size {batch_size} for {self.num_replicas} devices. Set --batch_size {fits[0]}, or train on a "
-                "number of devices that divides it."
+                f"batch_size is that of all devices together, and their number must divide every batch. Received: "
+                f"batch_size {experiment.batch_size}{several} for {self.num_replicas} devices. Set --batch_size "
+                f"{self._next_batch_size(experiment)}, or train on a number of devices that divides them."
             )
+
+    def _next_batch_size(self, experiment):
+        for size in itertools.count(experiment.batch_size + 1):
+            if not any(count % self.num_replicas for _, count in experiment.replace(batch_size=size).crops):
+                return size
 
     def distribute(self, make):
         """A dataset for `fit` whose replicas get their rows of each batch.
@@ -83,7 +91,7 @@ class Devices:
         Args:
             function: returns an integer of at least 0, or None for 0.
         Raises:
-            what `function` raises, on the chief; RuntimeError on the others, which would wait for ever otherwise.
+            what `function` raises, on the chief; ConnectionError on the others, which would wait for ever otherwise.
         """
         if self.num_processes == 1:
             return function() or 0
@@ -97,7 +105,7 @@ class Devices:
         if error is not None:
             raise error
         if value == FAILED:
-            raise RuntimeError(f"The chief, {self.cluster.addresses[0]}, has stopped: its own output says why.")
+            raise ConnectionError(f"The chief, {self.cluster.addresses[0]}, has stopped: its own output says why.")
         return value
 
     def check_same(self, number: int, message: str) -> None:
@@ -138,7 +146,7 @@ class Devices:
 
     def _lost(self, text):
         others = set(range(self.num_processes)) - {self.index}
-        named = {place for place in others if self.cluster.tasks[place] in text}
+        named = {place for place in others if re.search(rf"{re.escape(self.cluster.tasks[place])}(?!\d)", text)}
         named = named if len(named) == 1 else others
         names = ", ".join(f"{place} ({self.cluster.addresses[place]})" for place in sorted(named))
         return f"Lost {'process' if len(named) == 1 else 'one of processes'} {names} of this training."
@@ -163,8 +171,9 @@ def find_devices(asked=None, report=print) -> Devices:
     if asked is None:
         return Devices()
     kind, there = _local_devices()
+    first = there[0]  # which a model is on that is told nothing
     if isinstance(asked, (list, tuple)):
-        names = list(asked)
+        names, there = list(asked), [*there, *(["CPU:0"] if kind == "GPU" else [])]
         missing = [name for name in names if name not in there]
         if missing or not names:
             raise ValueError(f"devices must be among those of this machine. Received: {names}. It has {there}.")
@@ -176,7 +185,7 @@ def find_devices(asked=None, report=print) -> Devices:
                 f"{kind}. {_MORE[kind]}"
             )
         names = there[:number]
-    return Devices(_mirrored(tuple(names))) if len(names) > 1 else Devices()
+    return Devices() if names == [first] else Devices(_mirrored(tuple(names)))
 
 
 _MORE = {

@@ -22,11 +22,11 @@ from tf_probunet.training import check_data, train
 def member_experiment(experiment: Experiment, index: int) -> Experiment:
     """What member `index` is trained as: a plain U-Net with a seed of its own, for weights, data order and graders.
 
-    Ensembles of different seeds share none.
+    Ensembles of as many members and different seeds share none.
     """
     return experiment.replace(
         model="deterministic_unet", name=f"{experiment.name}, member {index + 1} of {experiment.num_members}",
-        seed=experiment.seed * experiment.num_members + index, validation_samples=1,  # its samples are all alike
+        seed=(experiment.seed * experiment.num_members + index) % 2**32, validation_samples=1,  # its samples are all alike
     )
 
 
@@ -52,6 +52,7 @@ def train_members(experiment: Experiment, data: DatasetInfo, run: str | os.PathL
     report = devices.reporter(report)
     data = data.with_window(experiment.window)
     check_data(experiment, data)
+    devices.check_batches(experiment)  # before there is a folder
 
     def begin():
         with training_in(run, wait=True):  # another process may be putting the ensemble together

@@ -135,6 +135,10 @@ class Experiment:
         for field in ("warmup_steps", "beta_warmup_steps", "nonfinite_retries"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} must be at least 0. Received: {getattr(self, field)}.")
+        if self.ema_momentum is not None and not 0 <= self.ema_momentum < 1:
+            raise ValueError(f"ema_momentum must be at least 0 and below 1, or none. Received: {self.ema_momentum}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be at least 0 and below 2**32. Received: {self.seed}.")
         for field in ("scale", "gamma"):
             low, high = getattr(self, field)
             if not 0 < low <= high:

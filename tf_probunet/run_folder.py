@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tf_probunet.alone import LOCK_FILE, alone
 from tf_probunet.build import build_model
+from tf_probunet.data.dataset import DatasetInfo
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.models import Segmenter
 from tf_probunet.precision import resolve_precision
@@ -111,10 +112,15 @@ def fingerprint(experiment, data, run) -> int:
     return zlib.crc32(json.dumps(facts, sort_keys=True).encode())
 
 
-def _check_same_data(data, run):
-    before = json.loads((run / DATA_FACTS).read_text(encoding="utf-8"))
+def changed_facts(before: dict, data: DatasetInfo) -> list[str]:
+    """The facts in which a dataset differs from that of a run or record, of which older ones know nothing of content."""
     now = json.loads(json.dumps(data.facts()))  # tuples to lists, as in the file
-    changed = [name for name in {**before, **now} if now.get(name) != before.get(name)]
+    before = {"content_sha256": now["content_sha256"], **before}
+    return [name for name in {**before, **now} if now.get(name) != before.get(name)]
+
+
+def _check_same_data(data, run):
+    changed = changed_facts(json.loads((run / DATA_FACTS).read_text(encoding="utf-8")), data)
     if changed:
         raise ValueError(
             f"{run} was started with another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "

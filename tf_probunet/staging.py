@@ -77,12 +77,14 @@ def replace_file(final: str | os.PathLike, mode: str = "w", **options):
 
 
 @contextlib.contextmanager
-def disk_errors(target: str | os.PathLike, left="Nothing was left under that name"):
+def disk_errors(target: str | os.PathLike, left="Nothing was left under that name",
+                remedy="free some space or choose another folder, and run the command again"):
     """Turns what Python and TensorFlow raise on a full or failing disk into one `OSError` that says what to do.
 
     Args:
         target: what is written.
         left: what of it is there now, in words.
+        remedy: what to do, in words.
     """
     # TensorFlow is not imported here: its errors are known by name, so that light tools can use this file.
     try:
@@ -94,6 +96,5 @@ def disk_errors(target: str | os.PathLike, left="Nothing was left under that nam
             raise
         raise OSError(
             errno.ENOSPC,
-            f"The disk is full: could not write {target}. {left}; free some space or "
-            "choose another folder, and run the command again",
+            f"The disk is full: could not write {target}. {left}; {remedy}",
         ) from error

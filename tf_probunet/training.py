@@ -64,11 +64,11 @@ def train(experiment: Experiment, data: DatasetInfo, run: str | os.PathLike, *, 
     if experiment.model == "unet_ensemble":
         from tf_probunet.ensemble_training import train_members  # here, because it trains each member by this function
 
-        return train_members(experiment, data, run, resume=resume, devices=devices, report=report)
+        with devices.explain_loss():
+            return train_members(experiment, data, run, resume=resume, devices=devices, report=report)
     data = data.with_window(experiment.window)
     check_data(experiment, data)
-    for _, count in experiment.crops:
-        devices.check_batch(count)
+    devices.check_batches(experiment)
     with devices.explain_loss(), contextlib.ExitStack() as held:
         run = Path(run)
         devices.from_chief(lambda: held.enter_context(training_in(run)))
@@ -110,7 +110,7 @@ def _train_from_checkpoint(experiment, data, run, resume, devices, retries, repo
         report(f"{run} is finished: {step} of {experiment.steps} steps. Nothing to do.")
         return _with_best_weights(plain, run)
     if devices.from_chief(lambda: not checkpoints.steps()):
-        with disk_errors(run):
+        with _disk_errors(run):
             checkpoints.save(0)  # what to return to if the first epoch fails
     first_epoch = math.ceil(step / experiment.steps_per_epoch)  # a checkpoint ends an epoch; the last may be short
     if resume:
@@ -125,7 +125,7 @@ def _train_from_checkpoint(experiment, data, run, resume, devices, retries, repo
                                 crop_scales=experiment.crop_scales, augmentation=experiment.augmentation,
                                 seed=experiment.seed, start_step=step, part=part, pieces=pieces)
 
-    with explain_damage(data), disk_errors(run):
+    with explain_damage(data), _disk_errors(run):
         model.fit(
             devices.distribute(batches),
             initial_epoch=first_epoch,
@@ -134,7 +134,7 @@ def _train_from_checkpoint(experiment, data, run, resume, devices, retries, repo
             shuffle=False,  # the pipeline has shuffled
             verbose=0,
             callbacks=[
-                callbacks.StopOnNonFinite(run, lambda: checkpoints.restore(report)),
+                callbacks.StopOnNonFinite(run, lambda: checkpoints.restore(report), retries=retries),
                 callbacks.LastStep(experiment.steps, step),
                 *(_reports(experiment, model, plain, data, run, step, report) if devices.chief else ()),
                 # Last: what it saves is a whole epoch.
@@ -144,6 +144,11 @@ def _train_from_checkpoint(experiment, data, run, resume, devices, retries, repo
         )
         devices.from_chief(lambda: _save_last(model, plain, run))
     return _with_best_weights(plain, run)
+
+
+def _disk_errors(run):
+    return disk_errors(run, left="Its last checkpoint is kept",
+                       remedy="free some space and go on by the same command with --resume")
 
 
 def _crops_in_words(experiment):

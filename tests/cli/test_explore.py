@@ -8,6 +8,7 @@ import pytest
 
 from tf_probunet.cli import explore as verb
 from tf_probunet.cli import main as cli
+from tf_probunet.export.exported import ExportedModel
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +52,11 @@ def test_what_the_page_is_given(capsys, monkeypatch, tiny_folder):
     status, *_ = explore(capsys, "--data", tiny_folder, "--saved_model", model, "--crop_size", "16", "--split", "train")
     assert status == 0
     assert seen["session"].cases.crop_size == (16, 16) and len(seen["session"].cases) == 24 and seen["open_browser"]
+    assert (seen["session"].cases.info.image.low, seen["session"].cases.info.image.high) == (0, 255)  # the dataset's
+
+    monkeypatch.setattr(ExportedModel, "window", (20, 120))  # of --window in training: the model sees its own
+    assert explore(capsys, "--data", tiny_folder, "--saved_model", model)[0] == 0
+    assert (seen["session"].cases.info.image.low, seen["session"].cases.info.image.high) == (20, 120)
 
 
 def test_the_guides_commands_are_understood():

@@ -149,6 +149,19 @@ def test_what_is_stored_is_what_was_given(data, dtype):
     assert network.min() >= 0 and network.max() <= 1
 
 
+@pytest.mark.parametrize("one, other, kinds", [
+    ("uint8", "uint16", "a: 8 bit; b: wider integers"), ("uint16", "float32", "a: wider integers; b: floats"),
+    ("uint8", "float64", "a: 8 bit; b: floats"),
+])
+def test_kinds_of_numbers_that_may_mean_other_things_are_not_mixed(one, other, kinds):
+    values = ValueRange()
+    values.add(np.ones((2, 2, 1), one), "a")
+    values.add(np.ones((2, 2, 1), other), "b")
+    with pytest.raises(ValueError, match=f"{kinds}. Convert them to one kind; or.*--window LOW,HIGH"):
+        values.encoding()
+    assert values.encoding((0, 4)).high == 4  # the user says that they mean the same
+
+
 @pytest.mark.parametrize("labels", ["0:sky,255:car", "0:0,255:1", {0: "sky", 255: 1}])
 def test_a_map_of_labels(labels):
     found = LabelMap.parse(("sky", "car"), labels, [7]).apply(np.array([[0, 255, 7]]), "here")

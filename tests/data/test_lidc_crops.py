@@ -78,7 +78,7 @@ class TestLayouts:
                 np.testing.assert_array_equal(mask, pixels(files[f"gt/{name}_l{grader}.png"]) > 0)
             assert feature["group"].bytes_list.value[0].decode() == name.split("/")[0]
 
-    @pytest.mark.parametrize("kind", ["one folder", "one zip", "a zip each", "zips of their names", "a split folder each"])
+    @pytest.mark.parametrize("kind", ["one folder", "one zip", "a zip each", "zips of their names", "zips of one folder", "a split folder each"])
     def test_split_folders_name_the_splits(self, tmp_path, kind):
         train, val = release(16, PATIENTS[:3], "train/"), release(16, PATIENTS[3:], "val/")
         if kind == "one folder":
@@ -87,9 +87,11 @@ class TestLayouts:
             sources = [save(train | val, tmp_path / "crops.zip")]
         elif kind == "a zip each":
             sources = [save(train, tmp_path / "a.zip"), save(val, tmp_path / "b.zip")]
-        elif kind == "zips of their names":
-            sources = [save(release(16, PATIENTS[:3]), tmp_path / "train.zip"),
-                       save(release(16, PATIENTS[3:]), tmp_path / "val.zip")]
+        elif kind.startswith("zips"):
+            prefix = "lidc_crops/" if kind == "zips of one folder" else ""
+            sources = [save(release(16, PATIENTS[:3], prefix) | {f"__MACOSX/{prefix}images/P/._n.png": b"Finder"},
+                            tmp_path / "train.zip"),
+                       save(release(16, PATIENTS[3:], prefix), tmp_path / "val.zip")]
         else:
             save(train | val, tmp_path / "crops")
             sources = [tmp_path / "crops" / "train", tmp_path / "crops" / "val"]

@@ -267,6 +267,15 @@ class TestWhatIsWrong:
             prepare_lidc(tmp_path / "empty", tmp_path / "data", report=lambda line: None)
         assert not (tmp_path / "data").exists()
 
+    def test_something_else_under_the_name_is_told_before_any_file_is_read(self, tmp_path):
+        (tmp_path / "data").mkdir()
+        with pytest.raises(FileExistsError, match="data already exists and is never written over"):
+            prepare_lidc(tmp_path / "nowhere", tmp_path / "data")
+
+    def test_a_second_folder_is_not_passed_over(self, archive, tmp_path, capsys):
+        assert main(["prepare", "lidc", "--dicom", str(archive), "more", "--output", str(tmp_path / "data")]) == 1
+        assert "--dicom takes one folder, whatever the folders in it. Received more: more." in capsys.readouterr().err
+
     def test_a_second_run(self, archive, prepared, scans, own, tmp_path):
         said = []
         prepare_lidc(archive, prepared[0], grid=GRID, report=said.append)

@@ -18,11 +18,12 @@ class StopOnNonFinite(keras.callbacks.Callback):
         run: folder of the run, for the message.
         restore: called without arguments; brings the last good weights back and returns their step.
         interval: batches between looks. What was not finite stays noted in the model until the epoch ends.
+        retries: how often the run went back so far.
     """
 
-    def __init__(self, run, restore, interval=50):
+    def __init__(self, run, restore, interval=50, retries=0):
         super().__init__()
-        self.run, self.restore, self.interval = run, restore, interval
+        self.run, self.restore, self.interval, self.retries = run, restore, interval, retries
 
     def on_train_begin(self, logs=None):
         self.model.first_nonfinite.reset()
@@ -44,8 +45,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
         raise NonFiniteLoss(
             f"Training stopped: {term} was NaN or infinite at step {step}, before any other term. The weights of step "
             f"{good} are restored and all that {self.run} keeps is from before. Remedies: go on from there at half the "
-            "learning rate with --resume --nonfinite_retries 1; or start anew with --log_sigma_clip 10, --clipnorm "
-            "1000, a lower --learning_rate, or more --warmup_steps.",
+            f"learning rate with --resume --nonfinite_retries {self.retries + 1}; or start anew with --log_sigma_clip 10, "
+            "--clipnorm 1000, a lower --learning_rate, or more --warmup_steps.",
             term, step,
         )
 

@@ -12,7 +12,7 @@ from tf_probunet.comparison.records import experiment_of, plain, read_facts
 from tf_probunet.checksums import sha256_of
 from tf_probunet.experiment import FILE_NAME, Experiment
 from tf_probunet.precision import resolve_precision
-from tf_probunet.run_folder import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS
+from tf_probunet.run_folder import BEST_WEIGHTS, DATA_FACTS, LAST_WEIGHTS, changed_facts
 from tf_probunet.staging import replace_file
 
 PLAN = "plan.json"
@@ -130,8 +130,7 @@ def needed(run: PlannedRun, data, record, folder, settings: Settings) -> str:
 
 
 def _check_data(path, found, data, run):
-    now = plain(data.with_window(run.experiment.window).facts())
-    changed = [name for name in {**found, **now} if found.get(name) != now.get(name)]
+    changed = changed_facts(found, data.with_window(run.experiment.window))
     if changed:
         raise ValueError(
             f"{path} was made from another dataset than {data.folder}. It differs in {', '.join(changed)}. Give the "

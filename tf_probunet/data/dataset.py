@@ -1,6 +1,7 @@
 """The dataset format: a folder of TFRecord shards and one `dataset.json` that says what they hold."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -97,7 +98,13 @@ class DatasetInfo:
             "preparation": self.preparation,
             **({"flips": flips_to_json(self.flips, self.classes)} if self.flips else {}),
             "num_images": {split: self.num_images(split) for split in self.splits},
+            "content_sha256": {split: self._content_sha256(split) for split in self.splits},
         }
+
+    def _content_sha256(self, split) -> str:
+        """Of the checksums of a split's shards: data that was corrected, or prepared from elsewhere, has another."""
+        checksums = [shard["sha256"] for shard in self.split(split)["shards"]]
+        return hashlib.sha256("".join(checksums).encode()).hexdigest()
 
     def split(self, name: str) -> dict:
         """The entry of one split; a `ValueError` names the splits that exist."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tf_probunet.data.dicom import Slice, read_slices
 from tf_probunet.data.units import Unit
+from tf_probunet.data.walk import files_below
 from tf_probunet.staging import replace_file
 
 FILES_IN_A_UNIT = 400
@@ -104,9 +105,6 @@ def read_index(units: list[Unit], reader: HeaderReader, execute: Callable) -> Di
 
 
 def _files(root) -> Iterator[tuple[str, int, int]]:
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(folder, name)
-            status = os.stat(path)
-            yield path, status.st_size, status.st_mtime_ns
+    for path in files_below(root):
+        status = path.stat()
+        yield str(path), status.st_size, status.st_mtime_ns

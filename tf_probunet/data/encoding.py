@@ -12,9 +12,9 @@ BITS = (8, 10, 12, 14, 16)
 
 @dataclasses.dataclass
 class ValueRange:
-    """What was seen of the images so far: kinds of numbers, least and largest value, channels."""
+    """What was seen of the images so far: kinds of numbers and where first, least and largest value, channels."""
 
-    dtypes: set = dataclasses.field(default_factory=set)
+    dtypes: dict = dataclasses.field(default_factory=dict)
     low: float = math.inf
     high: float = -math.inf
     channels: set = dataclasses.field(default_factory=set)
@@ -27,7 +27,7 @@ class ValueRange:
             raise ValueError(f"{where} holds NaN or infinite values. Replace them, by the least value for instance.")
         if image.shape[-1] not in (1, 3):
             raise ValueError(f"{where} has {image.shape[-1]} channels; expected 1 or 3. Drop the others (alpha) first.")
-        self.dtypes.add(image.dtype)
+        self.dtypes.setdefault(image.dtype, where)
         self.low, self.high = min(self.low, float(image.min())), max(self.high, float(image.max()))
         self.channels.add(image.shape[-1])
         if len(self.channels) > 1:
@@ -44,10 +44,15 @@ class ValueRange:
 
         Args:
             window: (value seen as 0, value seen as 1) instead.
+        Raises:
+            ValueError: 8 bit images lie among others, or floats among integers, and no window says that their numbers
+                mean the same: white would be 255 in one and 65535 or 1.0 in another.
         """
         (channels,) = self.channels
+        if window is None:
+            self._check_alike()
         integers = all(dtype.kind in "ui" for dtype in self.dtypes)
-        if self.dtypes == {np.dtype(np.uint8)}:
+        if set(self.dtypes) == {np.dtype(np.uint8)}:
             bits, scale, offset, low, high = 8, 1.0, 0.0, 0.0, 255.0
         elif integers and self.low >= 0 and self.high < 2**16:
             largest = next(2**bits - 1 for bits in BITS if self.high < 2**bits)
@@ -61,6 +66,17 @@ class ValueRange:
             high = low + 1  # one value throughout: seen as 0
         low, high = window or (low, high)
         return ImageEncoding(channels, bits, scale, offset, "grey level", float(low), float(high))
+
+    def _check_alike(self):
+        kinds = {}
+        for dtype, where in self.dtypes.items():
+            kinds.setdefault("floats" if dtype.kind == "f" else "8 bit" if dtype.itemsize == 1 else "wider integers", where)
+        if len(kinds) > 1:
+            raise ValueError(
+                f"Images are of several kinds of numbers: {'; '.join(f'{where}: {kind}' for kind, where in kinds.items())}. "
+                "Convert them to one kind; or, if equal numbers mean the same in all of them, say which are seen as 0 and "
+                "as 1: --window LOW,HIGH."
+            )
 
 
 def store(image: np.ndarray, encoding: ImageEncoding) -> np.ndarray:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from tf_probunet.data.walk import files_below
+
 
 class FileTree:
     """Files below a folder or inside a zip, by posix path relative to it.
@@ -41,7 +43,7 @@ class FileTree:
         """Paths of all files."""
         if self._zip:
             return [name for name in self._zip.namelist() if not name.endswith("/")]
-        return [path.relative_to(self.source).as_posix() for path in self.source.rglob("*") if path.is_file()]
+        return [path.relative_to(self.source).as_posix() for path in files_below(self.source)]
 
     def read(self, name: str) -> bytes:
         """The content of a file; an `OSError` names it where it cannot be read."""

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from tf_probunet.data.walk import files_below
+
 ENDINGS = (".nii.gz", ".nii", ".png", ".tiff", ".tif", ".npy", ".jpeg", ".jpg")
 OTHERS = (".bmp", ".gif", ".webp", ".jp2", ".dcm", ".mha", ".mhd", ".nrrd", ".npz")
 
@@ -27,9 +29,9 @@ def find_files(folder: str | os.PathLike) -> dict[str, Path]:
         what = "is no folder" if folder.exists() else "does not exist"
         raise FileNotFoundError(f"{folder} {what}. Expected a folder with {', '.join(ENDINGS)} files.")
     found = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(files_below(folder)):
         ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
-        if not path.is_file() or path.name.startswith("."):
+        if path.name.startswith("."):
             continue
         if path.suffix.lower() in OTHERS:
             raise ValueError(f"{path} is of a kind that is not read. Expected {', '.join(ENDINGS)}: convert it, or take "

@@ -77,7 +77,7 @@ def prepare_lidc_crops(sources, output, *, val_fraction=0.15, seed=0, progress=l
 
 
 def _find(tree):
-    images = [name for name in tree.names if "images" in PurePosixPath(name).parts[:-2] and name.endswith(".png")]
+    images = [name for name in tree.names if "images" in PurePosixPath(name).parts[:-2] and _is_png(name)]
     if not images:
         raise ValueError(
             f"{tree.source} holds no images/<patient>/*.png. Expected the layout of the LIDC crop release."
@@ -99,14 +99,18 @@ def _find(tree):
                 "one PNG a grader, black where the grader drew nothing."
             )
         used.update(masks)
-        split = _split_name(above) if above else own_split
+        split = _split_name(above) or own_split
         yield _Crop(tree, name, masks, split, path.parts[at + 1], facts.get(name, {}))
-    lost = sorted(name for name in known - used if "gt" in PurePosixPath(name).parts[:-2] and name.endswith(".png"))
+    lost = sorted(name for name in known - used if "gt" in PurePosixPath(name).parts[:-2] and _is_png(name))
     if lost:
         raise ValueError(
             f"{tree.source}: {len(lost)} masks belong to no image, first {lost[0]}. Expected images/<patient>/*.png of the "
             "same name without _l0..3. Copy the source again, or take these masks out."
         )
+
+
+def _is_png(name):
+    return name.endswith(".png") and not PurePosixPath(name).name.startswith("._")  # of which macOS puts one beside each
 
 
 def _split_name(folders):
