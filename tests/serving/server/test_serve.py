@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -249,6 +250,14 @@ def test_a_folder_without_models_is_told_so(tmp_path):
     command = [*PROBUNET, "serve", "--saved_models", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1 and "holds no model" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_damaged_configuration_is_told_before_anything_starts(models_folder, tmp_path):
+    folder = shutil.copytree(models_folder, tmp_path / "models")
+    (folder / "models.config").write_text("model_config_list {")
+    result = subprocess.run([*PROBUNET, "serve", "--saved_models", folder], capture_output=True, text=True)
+    assert result.returncode == 1 and "models.config is no ModelServerConfig" in result.stderr
+    assert "Traceback" not in result.stderr and "Loading" not in result.stdout
 
 
 def test_without_its_extra_the_command_names_it(tmp_path, two_versions):

@@ -156,6 +156,18 @@ def test_what_was_taken_is_answered_before_the_server_stops(two_versions, models
     assert "Finishing what was taken" in server.text()
 
 
+def test_it_stops_while_it_loads(models_folder, tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-c", "from tf_probunet.cli.main import run; run()", "serve", "--saved_models",
+             str(models_folder), "--port", "0", "--rest_port", "0"], stdout=file, stderr=subprocess.STDOUT)
+    wait_until(lambda: "Loading the models" in log.read_text())
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(60) == 0
+    assert "Stopped before the models were loaded." in log.read_text() and "Traceback" not in log.read_text()
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     """PEM files: an authority, a server and a client that it has signed, and a client of another authority."""
