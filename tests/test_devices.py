@@ -238,7 +238,7 @@ class TestAsked:
             num_replicas = 4
 
         experiment = preset("lidc_small").replace(batch_size=batch_size)
-        with pytest.raises(ValueError, match=rf"batch_size {batch_size}, which makes batches of .* crops, for 4") as caught:
+        with pytest.raises(ValueError, match=rf"size {batch_size}, which makes batches of .* crops, for 4") as caught:
             Four().check_batches(experiment)
         proposed = int(re.search(r"Set --batch_size (\d+)", str(caught.value))[1])
         Four().check_batches(experiment.replace(batch_size=proposed))  # the remedy is one

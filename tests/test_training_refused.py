@@ -104,8 +104,8 @@ class TestRefused:
         run = tmp_path / "run"
         with monkeypatch.context() as patch:
             patch.setattr(Checkpoints, "save", full)
-            with pytest.raises(OSError, match="disk is full: could not write .*run. Its last checkpoint is kept; free some "
-                               "space and go on by the same command with --resume"):
+            with pytest.raises(OSError, match="disk is full: could not write .*run. Its last checkpoint is kept; free "
+                               "some space and go on by the same command with --resume"):
                 train(TINY, tiny_info, run, report=quiet)
         assert Experiment.load(run) == TINY
         if not isinstance(error, OSError):

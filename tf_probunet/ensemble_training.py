@@ -26,7 +26,8 @@ def member_experiment(experiment: Experiment, index: int) -> Experiment:
     """
     return experiment.replace(
         model="deterministic_unet", name=f"{experiment.name}, member {index + 1} of {experiment.num_members}",
-        seed=(experiment.seed * experiment.num_members + index) % 2**32, validation_samples=1,  # its samples are all alike
+        seed=(experiment.seed * experiment.num_members + index) % 2**32,
+        validation_samples=1,  # they are all alike
     )
 
 

@@ -29,8 +29,8 @@ class Evaluation:
     All arrays are float64, and NaN where a figure is not defined for an image.
 
     Args:
-        energy_distance: [B] by number of samples: the mean over all subsets of so many of the samples drawn, of which none
-            are of one hypothesis where there are enough hypotheses.
+        energy_distance: [B] by number of samples: the mean over all subsets of so many of the samples drawn, of which
+            none are of one hypothesis where there are enough hypotheses.
         cross, sample_diversity, grader_diversity: [B], E d(S,Y), E d(S,S') and E d(Y,Y') of all samples drawn.
         matched_iou: [B] by number of samples: Hungarian-matched IoU, the mean over groups of so many samples.
         reconstruction_iou: [B], mean over graders (with flips: over 4 modes drawn by probability) of the IoU of their

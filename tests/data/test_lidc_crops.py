@@ -78,7 +78,8 @@ class TestLayouts:
                 np.testing.assert_array_equal(mask, pixels(files[f"gt/{name}_l{grader}.png"]) > 0)
             assert feature["group"].bytes_list.value[0].decode() == name.split("/")[0]
 
-    @pytest.mark.parametrize("kind", ["one folder", "one zip", "a zip each", "zips of their names", "zips of one folder", "a split folder each"])
+    @pytest.mark.parametrize("kind", ["one folder", "one zip", "a zip each", "zips of their names",
+                                      "zips of one folder", "a split folder each"])
     def test_split_folders_name_the_splits(self, tmp_path, kind):
         train, val = release(16, PATIENTS[:3], "train/"), release(16, PATIENTS[3:], "val/")
         if kind == "one folder":

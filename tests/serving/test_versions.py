@@ -111,7 +111,8 @@ class TestLabels:
         assert dict(lung.version_labels) == {"b": 1, "stable": 3} and other.base_path == "/other"
 
     @pytest.mark.parametrize("policy, served", [
-        ("", "none: the newest alone.*only 10 is"), ("model_version_policy { latest { num_versions: 2 } }", "only 10, 3 is"),
+        ("", "none: the newest alone.*only 10 is"),
+        ("model_version_policy { latest { num_versions: 2 } }", "only 10, 3 is"),
         ("model_version_policy { specific { versions: 3 } }", "only 3 is"),
     ])
     def test_never_name_what_no_server_would_load(self, models, policy, served):

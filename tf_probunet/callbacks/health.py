@@ -45,8 +45,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
         raise NonFiniteLoss(
             f"Training stopped: {term} was NaN or infinite at step {step}, before any other term. The weights of step "
             f"{good} are restored and all that {self.run} keeps is from before. Remedies: go on from there at half the "
-            f"learning rate with --resume --nonfinite_retries {self.retries + 1}; or start anew with --log_sigma_clip 10, "
-            "--clipnorm 1000, a lower --learning_rate, or more --warmup_steps.",
+            f"learning rate with --resume --nonfinite_retries {self.retries + 1}; or start anew with "
+            "--log_sigma_clip 10, --clipnorm 1000, a lower --learning_rate, or more --warmup_steps.",
             term, step,
         )
 

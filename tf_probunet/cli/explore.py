@@ -52,7 +52,8 @@ def main(values, _):
 
     with _model(values) as (model, exported):
         combiner = GivenCombiner(values.combiner) if values.combiner else ConvertedCombiner(exported)
-        session = Session(model, combiner, _cases(values, model, exported), num_samples=values.num_samples, seed=values.seed)
+        cases = _cases(values, model, exported)
+        session = Session(model, combiner, cases, num_samples=values.num_samples, seed=values.seed)
         run(session, port=values.port, open_browser=values.open_browser, report=common.report)
 
 

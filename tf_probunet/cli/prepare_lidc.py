@@ -37,8 +37,8 @@ def main(values, positional):
             raise ValueError(f"--{name} is needed: {values[name].help}. See: probunet prepare lidc --help")
     words = [word for word in positional if not word.startswith("--")]
     if words:
-        raise ValueError(f"--dicom takes one folder, whatever the folders in it. Received more: {', '.join(words)}. Give the "
-                         "folder that holds all of them, or links to them.")
+        raise ValueError(f"--dicom takes one folder, whatever the folders in it. Received more: {', '.join(words)}. Give "
+                         "the folder that holds all of them, or links to them.")
     prepare_lidc(values.dicom, values.output, grid=Grid(values.size, values.spacing_mm or None), splits=values.splits,
                  seed=values.seed, allow_rejects=values.allow_rejects, execute=common.executor(values, positional),
                  report=common.report)

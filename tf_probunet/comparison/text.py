@@ -14,9 +14,9 @@ MEASURE_NOTE = (
 )
 MODE_NOTE = (
     "Each sample counts for its nearest mode; of modes at equal distance, for the first (the published rule). A class "
-    "makes such ties if the image lacks it or the sample does not show it, and then counts as unflipped. TV: total variation from the nominal probabilities, and from what a perfect sampler "
-    "would have under this rule on these images. In brackets the TV that a perfect sampler has by chance, with as "
-    "many samples. Split ties: counted evenly for all modes at equal distance."
+    "makes such ties if the image lacks it or the sample does not show it, and then counts as unflipped. TV: total "
+    "variation from the nominal probabilities, and from what a perfect sampler would have under this rule on these "
+    "images. In brackets the TV that a perfect sampler has by chance, with as many samples. Split ties: counted evenly for all modes at equal distance."
 )
 WITHOUT_NOTE = (
     "The same of all flips but one, modes that differ in that one alone added up: where it falls, that flip made the "

@@ -70,12 +70,12 @@ class ValueRange:
     def _check_alike(self):
         kinds = {}
         for dtype, where in self.dtypes.items():
-            kinds.setdefault("floats" if dtype.kind == "f" else "8 bit" if dtype.itemsize == 1 else "wider integers", where)
+            kind = "floats" if dtype.kind == "f" else "8 bit" if dtype.itemsize == 1 else "wider integers"
+            kinds.setdefault(kind, f"{where}: {kind}")
         if len(kinds) > 1:
             raise ValueError(
-                f"Images are of several kinds of numbers: {'; '.join(f'{where}: {kind}' for kind, where in kinds.items())}. "
-                "Convert them to one kind; or, if equal numbers mean the same in all of them, say which are seen as 0 and "
-                "as 1: --window LOW,HIGH."
+                f"Images are of several kinds of numbers: {'; '.join(kinds.values())}. Convert them to one kind; or, if "
+                "equal numbers mean the same in all of them, say which are seen as 0 and as 1: --window LOW,HIGH."
             )
 
 

@@ -141,8 +141,8 @@ def _check(exported, num_samples, precisions, size, data) -> tuple[int, int]:
                          f"{data.num_classes}. Give a dataset like that of the training.")
     channels = exported.config["image_channels"]
     if data is not None and data.image.channels != channels:
-        raise ValueError(f"{exported.title} takes images of {channels} channel{'s' * (channels > 1)}, those of the dataset "
-                         f"{data.folder} have {data.image.channels}. Give a dataset like that of the training.")
+        raise ValueError(f"{exported.title} takes images of {channels} channel{'s' * (channels > 1)}, those of the "
+                         f"dataset {data.folder} have {data.image.channels}. Give a dataset like that of the training.")
     size = size or exported.trained_size
     if size is None:
         raise ValueError(f"{exported.title} does not say on what size it was trained. Give --size HEIGHT,WIDTH.")
