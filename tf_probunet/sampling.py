@@ -1,5 +1,6 @@
 """From an image file to segmentation hypotheses on disk."""
 
+import functools
 import os
 import shutil
 from pathlib import Path
@@ -95,7 +96,8 @@ def central_crop(image, size):
     return image[top : top + size[0], left : left + size[1]]
 
 
-def palette() -> list[int]:
+@functools.cache
+def palette() -> tuple[int, ...]:
     """Of PNGs that both hold their class numbers and show them: after the eighth, colours come lighter and darker.
 
     All 256, for a palette of up to 16 would have Pillow store 4 bits a pixel and cut off what is larger. The page of
@@ -106,7 +108,7 @@ def palette() -> list[int]:
         turn, place = divmod(label - 1, len(COLORS) - 1)
         towards, share = 255 if turn % 2 else 0, min(0.25 * -(-turn // 2) + 0.15, 1.0)
         colors.append(tuple(int(value + (towards - value) * share + 0.5) for value in COLORS[1 + place]))
-    return [value for color in colors for value in color]
+    return tuple(value for color in colors for value in color)
 
 
 def sample_to_folder(model: ExportedModel | ServedModel, image_path, output, *, num_samples=16, seed=0,

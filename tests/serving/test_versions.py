@@ -12,6 +12,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from tf_probunet.cli.main import main
 from tf_probunet.export.manifest import write_manifest
+from tf_probunet.export.saved_model import _next_number
 from tf_probunet.export.version_numbers import version_numbers
 from tf_probunet.serving.model_config import NAME, labels_of, read_config
 from tf_probunet.serving.versions import delete_old, find_versions, label_version, roll_back
@@ -146,6 +147,13 @@ class TestLabels:
         processes = [subprocess.Popen([sys.executable, "-c", code, models, f"label{number}"]) for number in range(6)]
         assert [process.wait() for process in processes] == [0] * 6
         assert labels_of(read_config(models), "lung") == {f"label{number}": 1 for number in range(6)}
+
+
+def test_an_export_never_takes_a_number_that_a_label_names(models):
+    assert [_next_number(models / name) for name in ("lung", "street", "new")] == [11, 2, 1]
+    label_version(models, "lung", "stable", 10)
+    shutil.rmtree(models / "lung" / "10")  # taken away, as the guide says, but for its label
+    assert _next_number(models / "lung") == 11
 
 
 class TestRollback:
